@@ -1,0 +1,10 @@
+drop function isolate_table(regclass, name);
+drop function audit_table(regclass, text[]);
+drop function write_audit();
+drop table audit_logs;
+drop function set_updated_at();
+drop function session_request_id();
+drop function session_user_id();
+drop function uuid_v7();
+revoke usage on schema public from mercato_app, mercato_system, mercato_audit, mercato_search;
+drop extension btree_gin;

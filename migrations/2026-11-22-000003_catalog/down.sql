@@ -1,0 +1,4 @@
+drop table inventory_movements;
+drop table inventory;
+drop function search_products(text);
+drop table products;

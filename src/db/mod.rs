@@ -1,0 +1,23 @@
+//! The only place where SQL exists: sessions, and one repository file a noun with its rows, queries and loaders.
+//!
+//! The raw connection never leaves this module. A tenant's rows are reached through a [`TenantTx`], which only
+//! [`Db::tenant`] and [`Db::tenant_read`] make; what must see across tenants is a [`SystemTx`] with its reason.
+
+pub mod audit;
+mod errors;
+pub mod inventory;
+mod keyset;
+pub mod migrations;
+pub mod orders;
+mod pool;
+pub mod products;
+#[rustfmt::skip]
+mod schema;
+mod session;
+mod sql;
+mod sql_types;
+pub mod tenants;
+pub mod users;
+
+pub use pool::{Db, PoolState};
+pub use session::{ReadSession, SystemReason, SystemTx, TenantTx};

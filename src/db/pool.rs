@@ -1,0 +1,120 @@
+//! The pool of connections that the server's role has.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use futures_util::FutureExt;
+
+use crate::error::{Error, Result};
+
+pub(super) type Conn = PooledConnection<'static, AsyncPgConnection>;
+
+/// The database, as the server's role sees it.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pool: Pool<AsyncPgConnection>,
+}
+
+/// How busy the pool is.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolState {
+    /// Connections that are open.
+    pub open: u32,
+    /// Connections that wait for work.
+    pub idle: u32,
+}
+
+/// No statement outlives a request; nothing waits for a lock, or holds one between statements, for longer than this.
+const LIMITS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
+                      SET idle_in_transaction_session_timeout = '5s'; SET TIME ZONE 'UTC'";
+
+impl Db {
+    /// A pool of at most `size` connections that makes callers wait up to `wait` for one. Nothing connects yet.
+    #[must_use]
+    pub fn new(database_url: &str, size: u32, wait: Duration) -> Self {
+        let mut config = ManagerConfig::default();
+        // The default sends a query at every checkout; broken connections are found on their way back instead.
+        config.recycling_method = RecyclingMethod::Fast;
+        config.custom_setup = Box::new(|url| connect(url).boxed());
+        let manager = AsyncDieselConnectionManager::new_with_config(database_url, config);
+        let pool = Pool::builder()
+            .max_size(size)
+            .connection_timeout(wait)
+            .test_on_check_out(false)
+            .build_unchecked(manager);
+        Self { pool }
+    }
+
+    /// A connection that was alive a moment ago.
+    pub(super) async fn connection(&self) -> Result<Conn> {
+        loop {
+            let mut conn = self
+                .pool
+                .get_owned()
+                .await
+                .map_err(|error| Error::Unavailable(anyhow::Error::new(error).context("no database connection")))?;
+            // After a restart of PostgreSQL the pool is full of closed connections; dropping one makes room.
+            if !conn.is_broken() {
+                return Ok(conn);
+            }
+        }
+    }
+
+    /// How busy the pool is.
+    #[must_use]
+    pub fn state(&self) -> PoolState {
+        let state = self.pool.state();
+        PoolState {
+            open: state.connections,
+            idle: state.idle_connections,
+        }
+    }
+
+    /// Asks the database for a sign of life.
+    pub async fn ping(&self) -> Result<()> {
+        let mut conn = self.connection().await?;
+        Ok(conn.batch_execute("SELECT 1").await?)
+    }
+
+    /// Refuses to go on when the server's role could walk through the walls between tenants.
+    pub async fn check_role(&self) -> anyhow::Result<()> {
+        use diesel::prelude::*;
+        use diesel_async::RunQueryDsl;
+
+        #[derive(QueryableByName)]
+        struct Power {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            role: String,
+            #[diesel(sql_type = diesel::sql_types::Bool)]
+            bypasses: bool,
+            #[diesel(sql_type = diesel::sql_types::Bool)]
+            owns: bool,
+        }
+        let mut conn = self.connection().await?;
+        let power: Power = diesel::sql_query(
+            "select current_user::text as role, r.rolsuper or r.rolbypassrls as bypasses, \
+                exists (select from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') \
+                        and pg_has_role(current_user, c.relowner, 'usage')) as owns \
+             from pg_roles r where r.rolname = current_user",
+        )
+        .get_result(&mut *conn)
+        .await
+        .context("DATABASE_URL: cannot read the role's rights")?;
+        anyhow::ensure!(
+            !power.bypasses && !power.owns,
+            "DATABASE_URL: role {} {}, so row-level security would not hold; connect as mercato_app",
+            power.role,
+            if power.bypasses { "is a superuser or bypasses row-level security" } else { "owns tables" }
+        );
+        Ok(())
+    }
+}
+
+async fn connect(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
+    let mut conn = AsyncPgConnection::establish(url).await?;
+    conn.batch_execute(LIMITS).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+    Ok(conn)
+}

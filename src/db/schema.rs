@@ -1,0 +1,124 @@
+// Generated from the migrated database: `make generated` writes it, a test fails when it is stale.
+
+diesel::table! {
+    audit_logs (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        user_id -> Nullable<Uuid>,
+        action -> Text,
+        resource -> Text,
+        resource_id -> Uuid,
+        changes -> Jsonb,
+        request_id -> Nullable<Text>,
+        timestamp -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    inventory (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        product_id -> Uuid,
+        quantity -> Integer,
+        threshold -> Integer,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    inventory_movements (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        product_id -> Uuid,
+        delta -> Integer,
+        kind -> Text,
+        reason -> Nullable<Text>,
+        order_id -> Nullable<Uuid>,
+        user_id -> Nullable<Uuid>,
+        request_id -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    order_items (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        order_id -> Uuid,
+        product_id -> Uuid,
+        quantity -> Integer,
+        price_at_time -> Numeric,
+    }
+}
+
+diesel::table! {
+    order_status_history (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        order_id -> Uuid,
+        from_status -> Nullable<Text>,
+        to_status -> Text,
+        user_id -> Nullable<Uuid>,
+        request_id -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    orders (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        customer_id -> Uuid,
+        status -> Text,
+        total_amount -> Numeric,
+        customer_name -> Text,
+        customer_email -> Text,
+        shipping_address -> Jsonb,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    products (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        name -> Text,
+        description -> Text,
+        price -> Numeric,
+        price_cents -> BigInt,
+        sku -> Text,
+        category -> Nullable<Text>,
+        image_urls -> Array<Text>,
+        is_active -> Bool,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    tenants (id) {
+        id -> Uuid,
+        name -> Text,
+        subdomain -> Text,
+        api_key -> Text,
+        currency -> Text,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    users (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        email -> Text,
+        password_hash -> Text,
+        role -> Text,
+        mfa_secret -> Nullable<Bytea>,
+        mfa_enabled -> Bool,
+        is_active -> Bool,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}

@@ -1,0 +1,283 @@
+//! Transactions that know whose they are.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use diesel::QueryResult;
+use diesel::connection::TransactionManagerStatus;
+use diesel_async::methods::{ExecuteDsl, LoadQuery};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, TransactionManager};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
+use uuid::Uuid;
+
+use super::pool::{Conn, Db};
+use crate::domain::actor::Caller;
+use crate::error::{Error, Result};
+
+/// A transaction that sees and writes one tenant's rows, with actor and request id set for the audit triggers.
+///
+/// Dropping it rolls back. Only [`Db::tenant`] and [`Db::tenant_read`] make one.
+pub struct TenantTx {
+    tx: Tx,
+    tenant: Uuid,
+}
+
+/// A transaction of the role `mercato_system`, which sees the few things that lie above tenants.
+///
+/// Dropping it rolls back. Only [`Db::system`] makes one, and wants to know why.
+pub struct SystemTx {
+    tx: Tx,
+}
+
+/// Why something must see across tenants: every use can be found by its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SystemReason {
+    /// A new shop is written with its first admin.
+    RegisterTenant,
+    /// A shop is found by id, subdomain or API key.
+    FindTenant,
+}
+
+impl Db {
+    /// Begins a transaction that may write for the caller's tenant.
+    pub async fn tenant(&self, caller: &Caller) -> Result<TenantTx> {
+        let tenant = caller.tenant()?.id;
+        let user = caller.user_id().map(|id| id.to_string()).unwrap_or_default();
+        // Uuids and request ids hold no character that could end the literal.
+        let begin = format!(
+            "BEGIN; SET LOCAL app.current_tenant_id = '{tenant}'; SET LOCAL app.user_id = '{user}'; \
+             SET LOCAL app.request_id = '{}'",
+            caller.request_id.as_str()
+        );
+        let tx = Tx::new(self.connection().await?, begin);
+        Ok(TenantTx { tx, tenant })
+    }
+
+    /// Begins a transaction that reads this tenant's rows.
+    pub async fn tenant_read(&self, tenant: Uuid) -> Result<TenantTx> {
+        let begin = format!("BEGIN READ ONLY; SET LOCAL app.current_tenant_id = '{tenant}'");
+        let tx = Tx::new(self.connection().await?, begin);
+        Ok(TenantTx { tx, tenant })
+    }
+
+    /// Begins a transaction above tenants.
+    pub async fn system(&self, reason: SystemReason, caller: Option<&Caller>) -> Result<SystemTx> {
+        tracing::debug!(?reason, "system transaction");
+        let request_id = caller.map_or("", |caller| caller.request_id.as_str());
+        let begin = format!("BEGIN; SET LOCAL ROLE mercato_system; SET LOCAL app.request_id = '{request_id}'");
+        Ok(SystemTx {
+            tx: Tx::new(self.connection().await?, begin),
+        })
+    }
+}
+
+impl TenantTx {
+    /// The tenant whose rows this transaction sees.
+    #[must_use]
+    pub const fn tenant_id(&self) -> Uuid {
+        self.tenant
+    }
+
+    /// Makes everything that was written last.
+    pub async fn commit(self) -> Result<()> {
+        self.tx.end("COMMIT").await
+    }
+
+    /// Gives up everything that was written, and waits until it is so.
+    pub async fn rollback(self) -> Result<()> {
+        self.tx.end("ROLLBACK").await
+    }
+
+    pub(super) const fn tx(&self) -> &Tx {
+        &self.tx
+    }
+}
+
+impl SystemTx {
+    /// Makes everything that was written last.
+    pub async fn commit(self) -> Result<()> {
+        self.tx.end("COMMIT").await
+    }
+
+    pub(super) const fn tx(&self) -> &Tx {
+        &self.tx
+    }
+}
+
+/// How far the statements that open the transaction have come.
+#[derive(Debug)]
+enum Opening {
+    /// To be sent in front of the first query.
+    Due(String),
+    Sent,
+    Failed,
+}
+
+/// An open transaction on a connection of its own. Queries that are awaited together are sent together.
+pub(super) struct Tx {
+    conn: Option<Conn>,
+    opening: Mutex<Opening>,
+}
+
+impl Tx {
+    fn new(conn: Conn, begin: String) -> Self {
+        Self {
+            conn: Some(conn),
+            opening: Mutex::new(Opening::Due(begin)),
+        }
+    }
+
+    fn conn(&self) -> Result<&AsyncPgConnection> {
+        let conn = self.conn.as_deref();
+        conn.ok_or_else(|| Error::internal(anyhow::anyhow!("the transaction has ended")))
+    }
+
+    /// Runs a query. The first one travels with the statements that open the transaction, which saves a round trip;
+    /// all others wait until it is back, so that none can overtake the setting of the tenant.
+    async fn run<'a, F, Fut, T>(&'a self, query: F) -> Result<T>
+    where
+        F: FnOnce(&'a AsyncPgConnection) -> Fut,
+        Fut: Future<Output = QueryResult<T>>,
+    {
+        let conn = self.conn()?;
+        let mut opening = self.opening.lock().await;
+        match std::mem::replace(&mut *opening, Opening::Failed) {
+            Opening::Due(begin) => {
+                let mut pipelined = conn;
+                let (begun, result) = join(pipelined.batch_execute(&begin), query(conn)).await;
+                begun?;
+                *opening = Opening::Sent;
+                Ok(result?)
+            }
+            Opening::Sent => {
+                *opening = Opening::Sent;
+                drop(opening);
+                Ok(query(conn).await?)
+            }
+            Opening::Failed => Err(Error::Unavailable(anyhow::anyhow!("the transaction did not begin"))),
+        }
+    }
+
+    /// Loads all rows of a query.
+    ///
+    /// Boxed, here and below, because rustc cannot show that the bare future is `Send` (rust-lang/rust#110338).
+    pub(super) fn load<'a, Q, U>(&'a self, query: Q) -> BoxFuture<'a, Result<Vec<U>>>
+    where
+        U: Send + 'a,
+        Q: LoadQuery<'a, &'a AsyncPgConnection, U> + Send + 'a,
+    {
+        self.run(|mut conn| async move { query.load(&mut conn).await }).boxed()
+    }
+
+    /// Loads the row of a query that has at most one.
+    pub(super) async fn find<'a, Q, U>(&'a self, query: Q) -> Result<Option<U>>
+    where
+        U: Send + 'a,
+        Q: LoadQuery<'a, &'a AsyncPgConnection, U> + Send + 'a,
+    {
+        Ok(self.load(query).await?.pop())
+    }
+
+    /// Loads the row of a query that always has one.
+    pub(super) fn get<'a, Q, U>(&'a self, query: Q) -> BoxFuture<'a, Result<U>>
+    where
+        U: Send + 'a,
+        Q: LoadQuery<'a, &'a AsyncPgConnection, U> + Send + 'a,
+    {
+        self.run(|mut conn| async move { query.get_result(&mut conn).await }).boxed()
+    }
+
+    /// Runs a statement and counts the rows that it changed.
+    pub(super) fn execute<'a, Q>(&'a self, statement: Q) -> BoxFuture<'a, Result<usize>>
+    where
+        Q: ExecuteDsl<&'a AsyncPgConnection> + Send + 'a,
+    {
+        self.run(|mut conn| async move { statement.execute(&mut conn).await }).boxed()
+    }
+
+    async fn end(mut self, how: &str) -> Result<()> {
+        if matches!(self.opening.get_mut(), Opening::Due(_)) {
+            // Nothing was ever sent, so there is nothing to end.
+            *self.opening.get_mut() = Opening::Sent;
+            self.conn = None;
+            return Ok(());
+        }
+        // The connection stays in its place until the answer is there: dropped half-way, this rolls back.
+        let ended = match self.conn.as_deref_mut() {
+            Some(conn) => conn.batch_execute(how).await,
+            None => Ok(()),
+        };
+        if ended.is_ok() {
+            self.conn = None;
+        }
+        Ok(ended?)
+    }
+}
+
+impl Drop for Tx {
+    /// A transaction that was not ended (an error, or a client that went away) is rolled back before its connection
+    /// goes back to the pool; where that cannot be, the connection is closed.
+    fn drop(&mut self) {
+        let Some(mut conn) = self.conn.take() else { return };
+        if matches!(self.opening.get_mut(), Opening::Due(_)) {
+            return;
+        }
+        AnsiTransactionManager::transaction_manager_status_mut(&mut *conn).set_in_error();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if conn.batch_execute("ROLLBACK").await.is_ok() {
+                    *AnsiTransactionManager::transaction_manager_status_mut(&mut *conn) =
+                        TransactionManagerStatus::default();
+                }
+            });
+        }
+    }
+}
+
+/// One tenant's reads for the length of one request, shared by all of its resolvers and loaders.
+///
+/// The transaction opens with the first query, so a request that reads nothing costs nothing.
+#[derive(Clone)]
+pub struct ReadSession(Arc<SessionState>);
+
+struct SessionState {
+    db: Db,
+    tenant: Option<Uuid>,
+    tx: RwLock<Option<TenantTx>>,
+}
+
+impl ReadSession {
+    /// A session that will read this tenant's rows, or refuse when there is none.
+    #[must_use]
+    pub fn new(db: Db, tenant: Option<Uuid>) -> Self {
+        Self(Arc::new(SessionState {
+            db,
+            tenant,
+            tx: RwLock::new(None),
+        }))
+    }
+
+    /// The shared transaction, opened when this is the first read.
+    pub async fn tx(&self) -> Result<RwLockReadGuard<'_, TenantTx>> {
+        loop {
+            if let Ok(tx) = RwLockReadGuard::try_map(self.0.tx.read().await, Option::as_ref) {
+                return Ok(tx);
+            }
+            let mut slot = self.0.tx.write().await;
+            if slot.is_none() {
+                let tenant = self.0.tenant.ok_or_else(|| Error::internal(anyhow::anyhow!("a read without a tenant")))?;
+                *slot = Some(self.0.db.tenant_read(tenant).await?);
+            }
+        }
+    }
+
+    /// Ends the transaction, if one was opened, and gives its connection back.
+    pub async fn close(&self) -> Result<()> {
+        match self.0.tx.write().await.take() {
+            Some(tx) => tx.commit().await,
+            None => Ok(()),
+        }
+    }
+}

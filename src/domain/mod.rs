@@ -1,0 +1,13 @@
+//! Pure rules and value types. Nothing here does I/O or knows a framework, so that all of it can be property-tested.
+
+pub mod actor;
+pub mod auth;
+pub mod inventory;
+pub mod money;
+pub mod orders;
+pub mod page;
+pub mod products;
+pub mod sources;
+pub mod tenants;
+pub mod users;
+pub mod validation;

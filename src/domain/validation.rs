@@ -1,0 +1,91 @@
+//! Checks that several inputs share. Each message says what would be right.
+
+use garde::Validate;
+
+use crate::error::{Error, FieldError, Result};
+
+/// Checks an input and names every field that is wrong, as the client wrote it.
+pub fn check<T: Validate<Context = ()>>(input: &T) -> Result<()> {
+    input.validate().map_err(|report| {
+        let fields = report.iter().map(|(path, error)| {
+            // garde writes `items[0].quantity`.
+            let path = path.to_string().replace('[', ".").replace(']', "");
+            FieldError::new(&path, error.to_string())
+        });
+        Error::Validation(fields.collect())
+    })
+}
+
+/// Checks a single text that comes without an input object.
+pub fn check_text<const MIN: usize, const MAX: usize>(field: &str, value: String) -> Result<String> {
+    match is_text::<MIN, MAX>(&value, &()) {
+        Ok(()) => Ok(value),
+        Err(error) => Err(Error::field(field, error.to_string())),
+    }
+}
+
+/// A text of MIN to MAX characters without control characters (line breaks and tabs are fine).
+pub(crate) fn is_text<const MIN: usize, const MAX: usize>(value: &str, (): &()) -> garde::Result {
+    let length = value.chars().count();
+    if length > MAX || value.trim().chars().count() < MIN {
+        return Err(garde::Error::new(if MIN == 0 {
+            format!("must be at most {MAX} characters long")
+        } else {
+            format!("must be {MIN} to {MAX} characters long and not blank")
+        }));
+    }
+    if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        return Err(garde::Error::new("must not contain control characters"));
+    }
+    Ok(())
+}
+
+/// An e-mail address of at most 254 characters (RFC 5321, section 4.5.3.1.3).
+pub(crate) fn is_email(value: &str, (): &()) -> garde::Result {
+    let plausible = value.len() <= 254 && garde::rules::email::parse_email(value).is_ok();
+    if plausible {
+        Ok(())
+    } else {
+        Err(garde::Error::new("must be an e-mail address like ada@example.com"))
+    }
+}
+
+/// A new password: 12 to 128 characters. Length is what makes passwords strong (NIST SP 800-63B, section 5.1.1).
+pub(crate) fn is_password(value: &str, (): &()) -> garde::Result {
+    if (12..=128).contains(&value.chars().count()) {
+        Ok(())
+    } else {
+        Err(garde::Error::new("must be 12 to 128 characters long"))
+    }
+}
+
+/// A number of pieces, from MIN to a million.
+pub(crate) fn is_quantity<const MIN: i32>(value: &i32, (): &()) -> garde::Result {
+    if (MIN..=MAX_QUANTITY).contains(value) {
+        Ok(())
+    } else {
+        Err(garde::Error::new(format!("must be a whole number from {MIN} to {MAX_QUANTITY}")))
+    }
+}
+
+/// The most pieces of one product that a shop can hold or an order line can ask for.
+pub const MAX_QUANTITY: i32 = 1_000_000;
+
+/// An ISO 3166-1 alpha-2 country code; only its form is checked.
+pub(crate) fn is_country_code(code: &str, (): &()) -> garde::Result {
+    if code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase()) {
+        Ok(())
+    } else {
+        Err(garde::Error::new("must be a two-letter ISO 3166-1 country code like US"))
+    }
+}
+
+/// Where an image can be loaded from, over HTTPS only.
+pub(crate) fn is_https_url(value: &str, (): &()) -> garde::Result {
+    let https = value.len() <= 2048 && value.starts_with("https://") && garde::rules::url::apply(&value, ()).is_ok();
+    if https {
+        Ok(())
+    } else {
+        Err(garde::Error::new("must be an https:// URL of at most 2048 characters"))
+    }
+}

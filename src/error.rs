@@ -1,0 +1,282 @@
+//! One error, one registry of codes, one result: what every layer returns and both transports show.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::domain::orders::OrderStatus;
+
+/// The result of everything that can fail for a reason a caller or an operator must hear of.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A stable, machine-readable reason. Its name is the same in REST and in GraphQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The input is malformed, of a wrong type, unknown or out of range.
+    ValidationError,
+    /// No credentials, or ones that are wrong, expired or revoked.
+    Unauthenticated,
+    /// The caller is known but may not do this.
+    Forbidden,
+    /// There is no such object in this shop, or no such route.
+    NotFound,
+    /// A value that must be unique is taken.
+    Conflict,
+    /// Less is left than was asked for.
+    InsufficientStock,
+    /// The order cannot go from its state to that one.
+    InvalidStatusTransition,
+    /// The body is larger than the server reads.
+    PayloadTooLarge,
+    /// The body is of a media type that is not understood here.
+    UnsupportedMediaType,
+    /// The route exists, but not for this method.
+    MethodNotAllowed,
+    /// The database is gone, or every connection stayed busy for too long. Trying again later helps.
+    ServiceUnavailable,
+    /// A bug: logged whole under the request's id, never explained to the caller.
+    Internal,
+}
+
+impl Code {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ValidationError => "VALIDATION_ERROR",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::Forbidden => "FORBIDDEN",
+            Self::NotFound => "NOT_FOUND",
+            Self::Conflict => "CONFLICT",
+            Self::InsufficientStock => "INSUFFICIENT_STOCK",
+            Self::InvalidStatusTransition => "INVALID_STATUS_TRANSITION",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::ServiceUnavailable => "SERVICE_UNAVAILABLE",
+            Self::Internal => "INTERNAL",
+        }
+    }
+
+    /// The HTTP status that REST answers with.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::ValidationError => 400,
+            Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::Conflict | Self::InsufficientStock | Self::InvalidStatusTransition => 409,
+            Self::PayloadTooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::Internal => 500,
+            Self::ServiceUnavailable => 503,
+        }
+    }
+
+    /// Whether the same request may succeed when it is sent again later.
+    #[must_use]
+    pub const fn retryable(self) -> bool {
+        matches!(self, Self::ServiceUnavailable)
+    }
+}
+
+/// One thing that is wrong with the input: where, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Path to the field, as the client wrote it: `["items", "0", "quantity"]`.
+    pub path: Vec<String>,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl FieldError {
+    /// An error at a path written with dots: `items.0.quantity`.
+    pub fn new(path: &str, message: impl Into<String>) -> Self {
+        Self {
+            path: path.split('.').map(str::to_owned).collect(),
+            message: message.into(),
+        }
+    }
+}
+
+/// One order line that the stock cannot fill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// The first line that asks for the product, counted from zero.
+    pub line: usize,
+    /// The product that is short.
+    pub product_id: Uuid,
+    /// How many were asked for, over all lines of this product.
+    pub requested: i64,
+    /// How many are left.
+    pub available: i64,
+}
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Bad input, with every field that is wrong.
+    #[error("{}", validation_message(.0))]
+    Validation(Vec<FieldError>),
+    /// Not logged in, or not with these credentials. The text is safe to show.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// Logged in, but not allowed. The text is safe to show.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// The named kind of object does not exist in this shop.
+    #[error("{kind} not found")]
+    NotFound {
+        /// What was looked for: "Product".
+        kind: &'static str,
+        /// The input field that named it, where there is one.
+        field: Option<&'static str>,
+    },
+    /// The value of this field is taken.
+    #[error("{message}")]
+    Conflict {
+        /// The field whose value is taken.
+        field: &'static str,
+        /// What is taken.
+        message: &'static str,
+    },
+    /// Some lines ask for more than is left; all of them are listed.
+    #[error("not enough stock for {} of the requested products", .0.len())]
+    InsufficientStock(Vec<Shortage>),
+    /// The state machine has no such edge.
+    #[error("an order cannot go from {from} to {to}")]
+    InvalidStatusTransition {
+        /// The state that the order is in.
+        from: OrderStatus,
+        /// The state that was asked for.
+        to: OrderStatus,
+    },
+    /// A dependency is gone or overloaded; the cause is logged, not shown.
+    #[error("the service is temporarily unavailable; try again")]
+    Unavailable(#[source] anyhow::Error),
+    /// A bug; the cause is logged, not shown.
+    #[error("something went wrong on our side; quote the request id when you report it")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl Error {
+    /// One wrong field.
+    pub fn field(path: &str, message: impl Into<String>) -> Self {
+        Self::Validation(vec![FieldError::new(path, message)])
+    }
+
+    /// An object that does not exist in this shop, or that this caller may not know of.
+    #[must_use]
+    pub const fn not_found(kind: &'static str) -> Self {
+        Self::NotFound { kind, field: None }
+    }
+
+    /// The same, when an input field named the object.
+    #[must_use]
+    pub const fn not_found_at(kind: &'static str, field: &'static str) -> Self {
+        Self::NotFound {
+            kind,
+            field: Some(field),
+        }
+    }
+
+    /// A bug, from anything that can be shown in a log.
+    pub fn internal(cause: impl Into<anyhow::Error>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Validation(_) => Code::ValidationError,
+            Self::Unauthenticated(_) => Code::Unauthenticated,
+            Self::Forbidden(_) => Code::Forbidden,
+            Self::NotFound { .. } => Code::NotFound,
+            Self::Conflict { .. } => Code::Conflict,
+            Self::InsufficientStock(_) => Code::InsufficientStock,
+            Self::InvalidStatusTransition { .. } => Code::InvalidStatusTransition,
+            Self::Unavailable(_) => Code::ServiceUnavailable,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// Logs the cause of errors that are ours, once, where they are handled; callers see only the message.
+    pub fn log(&self) {
+        match self {
+            Self::Internal(cause) => tracing::error!(error = format!("{cause:#}"), "internal error"),
+            Self::Unavailable(cause) => {
+                tracing::warn!(error = format!("{cause:#}"), "dependency unavailable");
+            }
+            _ => {}
+        }
+    }
+
+    /// The error as the list of problems that a client sees: one for each wrong field or short line.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let code = self.code();
+        let problem = |field: Option<Vec<String>>, message: String, details: Option<Value>| Problem {
+            code,
+            message,
+            field,
+            details,
+        };
+        match self {
+            Self::Validation(fields) => fields
+                .iter()
+                .map(|f| problem(Some(f.path.clone()), f.message.clone(), None))
+                .collect(),
+            Self::InsufficientStock(lines) => lines
+                .iter()
+                .map(|s| {
+                    let path = vec!["items".into(), s.line.to_string(), "quantity".into()];
+                    let message = format!("only {} left, {} requested", s.available, s.requested);
+                    problem(Some(path), message, Some(shortage_details(s)))
+                })
+                .collect(),
+            Self::InvalidStatusTransition { from, to } => {
+                let allowed: Vec<_> = from.allowed().iter().map(|s| s.as_str()).collect();
+                let details = json!({"from": from.as_str(), "to": to.as_str(), "allowed": allowed});
+                vec![problem(Some(vec!["status".into()]), self.to_string(), Some(details))]
+            }
+            Self::Conflict { field, .. } => {
+                let details = json!({ "field": field });
+                vec![problem(Some(vec![(*field).into()]), self.to_string(), Some(details))]
+            }
+            Self::NotFound { field, .. } => {
+                vec![problem(field.map(|f| vec![f.into()]), self.to_string(), None)]
+            }
+            _ => vec![problem(None, self.to_string(), None)],
+        }
+    }
+}
+
+/// One entry of GraphQL's `userErrors`, from which REST builds its `error` as well.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The stable code.
+    pub code: Code,
+    /// For people.
+    pub message: String,
+    /// Path to the input field, where one is to blame.
+    pub field: Option<Vec<String>>,
+    /// What a program needs to react, by code.
+    pub details: Option<Value>,
+}
+
+fn shortage_details(shortage: &Shortage) -> Value {
+    json!({
+        "productId": shortage.product_id,
+        "requested": shortage.requested,
+        "available": shortage.available,
+    })
+}
+
+fn validation_message(fields: &[FieldError]) -> String {
+    match fields {
+        [one] => format!("{}: {}", one.path.join("."), one.message),
+        many => format!("{} fields are invalid", many.len()),
+    }
+}

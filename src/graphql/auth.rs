@@ -1,0 +1,115 @@
+//! Logging in, and being somebody.
+
+use async_graphql::{Context, InputObject, Object, SimpleObject};
+use chrono::{DateTime, Utc};
+
+use crate::db::tenants::TenantKey;
+use crate::db::users::UserId;
+use crate::domain::actor::Role;
+use crate::domain::users::NewUser;
+use crate::error::Error;
+use crate::graphql::context::RequestExt;
+use crate::graphql::errors::{UserError, payload, user_errors};
+use crate::graphql::guards::Access;
+use crate::graphql::users::User;
+use crate::services::{auth, users};
+
+/// Reads of the caller.
+#[derive(Default)]
+pub struct AuthQuery;
+
+#[Object]
+impl AuthQuery {
+    /// Who is logged in. Null when nobody is.
+    #[graphql(guard = "Access::Public")]
+    async fn viewer(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
+        let request = ctx.request();
+        match request.caller.user_id() {
+            Some(id) => Ok(request.loader.load_one(UserId(id)).await?.map(User)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Who logs in, and where.
+#[derive(InputObject)]
+pub struct LoginInput {
+    /// The shop's subdomain. May be left out when a header names the shop.
+    tenant: Option<String>,
+    /// The account's address, in any case of letters.
+    email: String,
+    /// The account's password.
+    password: String,
+}
+
+/// What `login` answers.
+#[derive(SimpleObject)]
+pub struct LoginPayload {
+    /// What to send from now on, as `Authorization: Bearer ...`.
+    access_token: Option<String>,
+    /// When the token ends.
+    expires_at: Option<DateTime<Utc>>,
+    /// Who is logged in now.
+    viewer: Option<User>,
+    /// What was wrong with the request; empty when it was done.
+    user_errors: Vec<UserError>,
+}
+
+/// A new customer account.
+#[derive(InputObject)]
+pub struct CustomerRegisterInput {
+    /// The address to log in with, unique in the shop.
+    email: String,
+    /// The password: 12 to 128 characters.
+    password: String,
+}
+
+payload! {
+    /// What `customerRegister` answers.
+    CustomerRegisterPayload {
+        /// The new customer, who can log in now.
+        user: User
+    }
+}
+
+/// Logging in and registering.
+#[derive(Default)]
+pub struct AuthMutation;
+
+#[Object]
+impl AuthMutation {
+    /// Logs in with an e-mail address and a password. The answer does not tell which of them was wrong.
+    #[graphql(guard = "Access::Public")]
+    async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> async_graphql::Result<LoginPayload> {
+        let request = ctx.request();
+        let by_header = request.caller.tenant.as_ref().map(|tenant| TenantKey::Id(tenant.id));
+        let tenant = input.tenant.map(|name| TenantKey::Subdomain(name.to_ascii_lowercase())).or(by_header);
+        match auth::login(&request.services, tenant, &input.email, input.password).await {
+            Ok(logged_in) => Ok(LoginPayload {
+                access_token: Some(logged_in.access.token),
+                expires_at: Some(logged_in.access.expires_at),
+                viewer: Some(User(logged_in.user)),
+                user_errors: Vec::new(),
+            }),
+            Err(refused @ Error::Unauthenticated(_)) => Ok(LoginPayload {
+                access_token: None,
+                expires_at: None,
+                viewer: None,
+                user_errors: user_errors(&refused),
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens a customer account in the shop that the token or header names.
+    #[graphql(guard = "Access::Shop")]
+    async fn customer_register(
+        &self,
+        ctx: &Context<'_>,
+        input: CustomerRegisterInput,
+    ) -> async_graphql::Result<CustomerRegisterPayload> {
+        let request = ctx.request();
+        let new = NewUser { email: input.email, password: input.password, role: Role::Customer };
+        CustomerRegisterPayload::of(users::create(&request.services, &request.caller, new).await)
+    }
+}

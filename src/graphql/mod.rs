@@ -1,0 +1,97 @@
+//! The GraphQL schema: what clients see. Every rule about who may ask what is enforced here, once, for both transports.
+
+mod audit;
+mod auth;
+mod batching;
+mod context;
+mod errors;
+mod guards;
+mod inventory;
+mod node;
+mod orders;
+mod pagination;
+mod products;
+mod scalars;
+mod tenants;
+mod users;
+
+use std::sync::Arc;
+
+use async_graphql::{EmptySubscription, MergedObject, Request, Response, SDLExportOptions};
+
+pub use errors::error_response;
+
+use crate::domain::actor::Caller;
+use crate::graphql::batching::Batches;
+use crate::graphql::context::RequestContext;
+use crate::services::Services;
+
+/// What can be read.
+#[derive(MergedObject, Default)]
+pub struct Query(
+    node::NodeQuery,
+    auth::AuthQuery,
+    tenants::TenantQuery,
+    users::UserQuery,
+    products::ProductQuery,
+    inventory::InventoryQuery,
+    orders::OrderQuery,
+    audit::AuditQuery,
+);
+
+/// What can be done. Each mutation is one business action: all of it happens, or nothing.
+#[derive(MergedObject, Default)]
+pub struct Mutation(
+    auth::AuthMutation,
+    tenants::TenantMutation,
+    users::UserMutation,
+    products::ProductMutation,
+    inventory::InventoryMutation,
+    orders::OrderMutation,
+);
+
+/// The schema.
+pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
+
+/// Queries may nest this deep. `GraphiQL`'s own introspection needs 13 levels.
+const MAX_DEPTH: usize = 16;
+
+/// Builds the schema. It holds no data, so that it can be printed without a database.
+#[must_use]
+pub fn schema() -> Schema {
+    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+        .limit_depth(MAX_DEPTH)
+        .finish()
+}
+
+/// The schema in its definition language, as `schema.graphql` has it.
+#[must_use]
+pub fn sdl() -> String {
+    schema().sdl_with_options(SDLExportOptions::new().sorted_fields().sorted_enum_items().compose_directive())
+}
+
+/// The schema and what its resolvers work with: where both transports meet.
+pub struct Engine {
+    /// The schema.
+    pub schema: Schema,
+    /// What resolvers work with.
+    pub services: Arc<Services>,
+}
+
+impl Engine {
+    /// Runs one operation for this caller, with a tenant session and loaders of its own.
+    pub async fn execute(&self, caller: Caller, request: Request) -> Response {
+        let batches = Batches::default();
+        let request_id = caller.request_id.clone();
+        let context = RequestContext::new(Arc::clone(&self.services), caller, &batches);
+        let session = context.session.clone();
+        let execution = self.schema.execute(request.data(context));
+        let mut response = batches.drive(execution).await;
+        if let Err(error) = session.close().await {
+            // What was read was read; only the connection is lost.
+            error.log();
+        }
+        errors::complete(&mut response.errors, &request_id);
+        response
+    }
+}

@@ -1,0 +1,103 @@
+//! Any object by its id, as Relay asks for it.
+
+use async_graphql::{Context, Interface, Object};
+use futures_util::try_join;
+
+use crate::db::inventory::InventoryId;
+use crate::db::orders::{OrderId, OrderItemId};
+use crate::db::products::ProductId;
+use crate::db::users::UserId;
+use crate::db::{audit, tenants};
+use crate::error::Error;
+use crate::graphql::audit::AuditLog;
+use crate::graphql::context::{RequestContext, RequestExt};
+use crate::graphql::guards::{Access, own_or_admin};
+use crate::graphql::inventory::Inventory;
+use crate::graphql::orders::{Order, OrderItem};
+use crate::graphql::products::{Product, visible};
+use crate::graphql::scalars::Id;
+use crate::graphql::tenants::Tenant;
+use crate::graphql::users::User;
+use crate::services::orders;
+
+/// Anything that has an id.
+#[derive(Interface)]
+#[graphql(field(name = "id", ty = "Id", desc = "The object's id, unique across all types."))]
+pub enum Node {
+    /// Something that a shop sells.
+    Product(Product),
+    /// The stock of one product.
+    Inventory(Inventory),
+    /// What a customer bought.
+    Order(Order),
+    /// A line of an order.
+    OrderItem(OrderItem),
+    /// Somebody who can log in.
+    User(User),
+    /// A shop.
+    Tenant(Tenant),
+    /// One change of one object.
+    AuditLog(AuditLog),
+}
+
+/// Reads of anything.
+#[derive(Default)]
+pub struct NodeQuery;
+
+#[Object]
+impl NodeQuery {
+    /// Any object by its id. Null when there is none, or when the caller may not see it.
+    #[graphql(guard = "Access::Shop")]
+    async fn node(&self, ctx: &Context<'_>, id: Id) -> async_graphql::Result<Option<Node>> {
+        let request = ctx.request();
+        if let Some(product) = request.loader.load_one(ProductId(id.0)).await? {
+            return Ok(visible(&request.caller, Some(product)).map(Node::Product));
+        }
+        // Anonymous shoppers see nothing but products and the shop itself.
+        let found = match request.caller.user() {
+            Ok(_) => find(request, id).await?,
+            Err(_) => None,
+        };
+        match found {
+            Some(node) => Ok(Some(node)),
+            None if request.caller.tenant()?.id == id.0 => {
+                let tx = request.session.tx().await?;
+                Ok(tenants::current(&tx).await?.map(|row| Node::Tenant(Tenant(row))))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// The object of that id, if this user may see it. All tables are asked at once, in one round trip.
+async fn find(request: &RequestContext, id: Id) -> async_graphql::Result<Option<Node>> {
+    let RequestContext { loader, caller, session, .. } = request;
+    let tx = session.tx().await?;
+    let entry = async {
+        match Access::Admin.check(caller) {
+            Ok(()) => audit::find(&tx, id.0).await.map_err(std::sync::Arc::<Error>::from),
+            Err(_) => Ok(None),
+        }
+    };
+    let (order, item, user, stock, entry) = try_join!(
+        loader.load_one(OrderId(id.0)),
+        loader.load_one(OrderItemId(id.0)),
+        loader.load_one(UserId(id.0)),
+        loader.load_one(InventoryId(id.0)),
+        entry,
+    )?;
+    let order = order.filter(|order| orders::is_visible(caller, order)).map(|row| Node::Order(Order(row)));
+    let user = user.filter(|user| own_or_admin(caller, user.id).is_ok()).map(|row| Node::User(User(row)));
+    let stock = stock.filter(|_| caller.is_staff()).map(|row| Node::Inventory(Inventory(row)));
+    let item = match item {
+        // A line is as visible as its order.
+        Some(item) => {
+            let order = loader.load_one(OrderId(item.order_id)).await?;
+            let visible = order.is_some_and(|order| orders::is_visible(caller, &order));
+            visible.then_some(Node::OrderItem(OrderItem(item)))
+        }
+        None => None,
+    };
+    let entry = entry.map(|row| Node::AuditLog(AuditLog(row)));
+    Ok(order.or(item).or(user).or(stock).or(entry))
+}

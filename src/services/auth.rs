@@ -1,0 +1,106 @@
+//! Logging in, and what a token or header says of a caller.
+
+use std::sync::Arc;
+
+use crate::db::tenants::TenantKey;
+use crate::db::users::{self, UserRow};
+use crate::domain::actor::{Actor, Caller, RequestId};
+use crate::domain::tenants::Tenant;
+use crate::domain::users::normalize_email;
+use crate::error::{Error, Result};
+use crate::services::Services;
+use crate::services::tokens::AccessToken;
+
+/// A user who has just logged in.
+#[derive(Clone, Debug)]
+pub struct LoggedIn {
+    /// What the user sends from now on.
+    pub access: AccessToken,
+    /// The user.
+    pub user: UserRow,
+    /// The user's shop.
+    pub tenant: Tenant,
+}
+
+/// Checks a password. The answer, and the time it takes, are the same for a wrong password, an unknown address,
+/// an unknown shop and a deactivated account.
+pub async fn login(services: &Services, tenant: Option<TenantKey>, email: &str, password: String) -> Result<LoggedIn> {
+    const REFUSED: Error = Error::Unauthenticated("shop, e-mail address or password is wrong");
+    let tenant = match tenant {
+        Some(key) => services.directory.find(key).await?,
+        None => None,
+    };
+    let account = match &tenant {
+        Some(tenant) => {
+            let tx = services.db.tenant_read(tenant.id).await?;
+            // PostgreSQL has no NUL in text, so nobody has such an address.
+            let email = normalize_email(email).replace('\0', "");
+            let account = users::credentials(&tx, &email).await?;
+            tx.commit().await?;
+            account
+        }
+        None => None,
+    };
+    let (user, hash) = account.unzip();
+    let matches = services.passwords.verify(password, hash).await?;
+    match (tenant, user) {
+        (Some(tenant), Some(user)) if matches && user.is_active => {
+            let access = services.tokens.issue(user.id, tenant.id, user.role)?;
+            Ok(LoggedIn { access, user, tenant })
+        }
+        _ => Err(REFUSED),
+    }
+}
+
+/// What a request says of its caller.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials<'a> {
+    /// The token of `Authorization: Bearer`.
+    pub bearer: Option<&'a str>,
+    /// `X-API-Key`.
+    pub api_key: Option<&'a str>,
+    /// `X-Tenant`, or else the host's subdomain.
+    pub subdomain: Option<&'a str>,
+}
+
+/// What [`identify`] found, for a transport to act on: each shows errors in a shape of its own.
+#[derive(Clone, Debug)]
+pub struct Identified(pub Result<Caller, Arc<Error>>);
+
+/// Who asks. A token counts more than headers, and headers that contradict it, or each other, are refused.
+pub async fn identify(services: &Services, request_id: RequestId, credentials: Credentials<'_>) -> Result<Caller> {
+    let by_header = named_tenant(services, &credentials).await?;
+    let Some(token) = credentials.bearer else {
+        let tenant = by_header;
+        return Ok(Caller { tenant, actor: Actor::Anonymous, request_id });
+    };
+    let (claims, role) = services.tokens.verify(token)?;
+    let tenant = services.directory.find(TenantKey::Id(claims.tenant_id)).await?;
+    let tenant = tenant.ok_or(Error::Unauthenticated("the token's shop no longer exists"))?;
+    if by_header.is_some_and(|named| named.id != tenant.id) {
+        return Err(Error::Forbidden("the tenant header contradicts the token"));
+    }
+    let actor = Actor::User { id: claims.user_id, role };
+    Ok(Caller { tenant: Some(tenant), actor, request_id })
+}
+
+async fn named_tenant(services: &Services, credentials: &Credentials<'_>) -> Result<Option<Tenant>> {
+    let by_key = match credentials.api_key {
+        Some(key) => {
+            let tenant = services.directory.find(TenantKey::ApiKey(key.to_owned())).await?;
+            Some(tenant.ok_or(Error::Unauthenticated("the API key is not valid"))?)
+        }
+        None => None,
+    };
+    let by_name = match credentials.subdomain {
+        Some(name) => {
+            let tenant = services.directory.find(TenantKey::Subdomain(name.to_ascii_lowercase())).await?;
+            Some(tenant.ok_or(Error::NotFound { kind: "Tenant", field: None })?)
+        }
+        None => None,
+    };
+    match (by_key, by_name) {
+        (Some(key), Some(name)) if key.id != name.id => Err(Error::Forbidden("X-API-Key and X-Tenant name different shops")),
+        (by_key, by_name) => Ok(by_key.or(by_name)),
+    }
+}

@@ -1,0 +1,82 @@
+//! Hashing and checking passwords with argon2id, off the async threads.
+
+use std::sync::Arc;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use tokio::sync::Semaphore;
+
+use crate::error::{Error, Result};
+
+/// Hashes and checks passwords.
+///
+/// Parameters are the crate's defaults, which are OWASP's first choice for argon2id: 19 MiB, two passes, one lane
+/// (Password Storage Cheat Sheet). One hash keeps a core busy for about 20 ms, so they run on blocking threads, and
+/// only so many at once: a flood of logins then waits for itself and not the shop for it.
+#[derive(Clone, Debug)]
+pub struct Passwords {
+    running: Arc<Semaphore>,
+    /// Checked when there is no such account, so that the answer takes as long.
+    nobody: Arc<str>,
+}
+
+impl Passwords {
+    /// Allows that many hashes to be computed at once.
+    pub fn new(at_once: usize) -> Result<Self> {
+        Ok(Self {
+            running: Arc::new(Semaphore::new(at_once)),
+            nobody: hash(b"a password that nobody has")?.into(),
+        })
+    }
+
+    /// The password's hash in PHC string format, with a new salt.
+    pub async fn hash(&self, password: String) -> Result<String> {
+        self.run(move || hash(password.as_bytes())).await
+    }
+
+    /// Whether this is the password of that hash. Without a hash the answer is no, after the same work.
+    pub async fn verify(&self, password: String, expected: Option<String>) -> Result<bool> {
+        let nobody = Arc::clone(&self.nobody);
+        self.run(move || {
+            let known = expected.is_some();
+            let parsed = PasswordHash::new(expected.as_deref().unwrap_or(&nobody)).map_err(broken)?;
+            let matches = Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok();
+            Ok(known && matches)
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let permit = Arc::clone(&self.running).acquire_owned().await.map_err(Error::internal)?;
+        let work = move || {
+            let _running = permit;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
+    }
+}
+
+fn hash(password: &[u8]) -> Result<String> {
+    Ok(Argon2::default().hash_password(password).map_err(broken)?.to_string())
+}
+
+fn broken(error: impl std::fmt::Display) -> Error {
+    Error::internal(anyhow::anyhow!("password hashing: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_password_matches() -> Result<()> {
+        let passwords = Passwords::new(1)?;
+        let hash = passwords.hash("correct horse battery".into()).await?;
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(passwords.verify("correct horse battery".into(), Some(hash.clone())).await?);
+        assert!(!passwords.verify("Correct horse battery".into(), Some(hash)).await?);
+        assert!(!passwords.verify("a password that nobody has".into(), None).await?);
+        Ok(())
+    }
+}

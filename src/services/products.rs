@@ -1,0 +1,43 @@
+//! What a shop sells.
+
+use uuid::Uuid;
+
+use crate::db::products::ProductRow;
+use crate::db::{inventory, products};
+use crate::domain::actor::Caller;
+use crate::domain::products::{NewProduct, ProductChanges};
+use crate::domain::validation;
+use crate::error::{Error, Result};
+use crate::services::Services;
+
+/// Adds a product and opens its stock.
+pub async fn create(services: &Services, caller: &Caller, new: NewProduct) -> Result<ProductRow> {
+    validation::check(&new)?;
+    let (quantity, threshold) = (new.quantity, new.threshold);
+    let tx = services.db.tenant(caller).await?;
+    let product = products::insert(&tx, services.sources.id(), new).await?;
+    inventory::open(&tx, services.sources.id(), product.id, quantity, threshold).await?;
+    tx.commit().await?;
+    Ok(product)
+}
+
+/// Changes a product. Orders that were placed keep their price.
+pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: ProductChanges) -> Result<ProductRow> {
+    validation::check(&changes)?;
+    if changes.is_empty() {
+        return Err(Error::field("input", "give at least one field to change"));
+    }
+    let tx = services.db.tenant(caller).await?;
+    let product = products::update(&tx, id, changes).await?.ok_or(Error::not_found_at("Product", "id"))?;
+    tx.commit().await?;
+    Ok(product)
+}
+
+/// Takes a product off sale. It stays in the books, because orders point at it.
+pub async fn delete(services: &Services, caller: &Caller, id: Uuid) -> Result<ProductRow> {
+    let changes = ProductChanges {
+        is_active: Some(false),
+        ..ProductChanges::default()
+    };
+    update(services, caller, id, changes).await
+}

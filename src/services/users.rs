@@ -1,0 +1,44 @@
+//! People of a shop.
+
+use uuid::Uuid;
+
+use crate::db::users::{self, UserInsert, UserRow};
+use crate::domain::actor::{Caller, Role};
+use crate::domain::users::{NewUser, UserChanges, normalize_email};
+use crate::domain::validation;
+use crate::error::{Error, Result};
+use crate::services::Services;
+
+/// Adds a user of any role to the caller's shop. Who may do that is the guards' to say.
+pub async fn create(services: &Services, caller: &Caller, new: NewUser) -> Result<UserRow> {
+    validation::check(&new)?;
+    let tenant_id = caller.tenant()?.id;
+    let user = UserInsert {
+        id: services.sources.id(),
+        tenant_id,
+        email: normalize_email(&new.email),
+        password_hash: services.passwords.hash(new.password).await?,
+        role: new.role.as_str(),
+    };
+    let tx = services.db.tenant(caller).await?;
+    let user = users::insert(&tx, user).await?;
+    tx.commit().await?;
+    Ok(user)
+}
+
+/// Changes what a user may do. A shop always keeps an active admin.
+pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: UserChanges) -> Result<UserRow> {
+    if changes.role.is_none() && changes.is_active.is_none() {
+        return Err(Error::field("role", "give at least one of role and isActive"));
+    }
+    let demotes = changes.role.is_some_and(|role| role != Role::Admin) || changes.is_active == Some(false);
+    let tx = services.db.tenant(caller).await?;
+    if demotes && users::lock_admins(&tx).await? == [id] {
+        tx.rollback().await?;
+        let field = if changes.is_active == Some(false) { "isActive" } else { "role" };
+        return Err(Error::field(field, "this is the shop's last active admin; make another one first"));
+    }
+    let user = users::update(&tx, id, changes).await?.ok_or(Error::not_found_at("User", "id"))?;
+    tx.commit().await?;
+    Ok(user)
+}
