@@ -38,6 +38,28 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: [Self; 12] = [
+        Self::ValidationError,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Conflict,
+        Self::InsufficientStock,
+        Self::InvalidStatusTransition,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::MethodNotAllowed,
+        Self::ServiceUnavailable,
+        Self::Internal,
+    ];
+
+    /// The code of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
     /// The name on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -264,6 +286,27 @@ pub struct Problem {
     pub field: Option<Vec<String>>,
     /// What a program needs to react, by code.
     pub details: Option<Value>,
+}
+
+/// What a program needs to react to an error that consists of these problems: every wrong field, the first short line
+/// beside all of them, or else what the first problem says.
+#[must_use]
+pub fn details(problems: &[Problem]) -> Option<Value> {
+    let first = problems.first()?;
+    match first.code {
+        Code::ValidationError => {
+            let wrong = |p: &Problem| Some(json!({"field": p.field.as_ref()?.join("."), "message": p.message}));
+            let fields: Vec<_> = problems.iter().filter_map(wrong).collect();
+            (!fields.is_empty()).then(|| json!({ "fields": fields }))
+        }
+        Code::InsufficientStock => {
+            let lines: Vec<_> = problems.iter().filter_map(|problem| problem.details.clone()).collect();
+            let mut details = lines.first()?.clone();
+            details.as_object_mut()?.insert("lines".into(), lines.into());
+            Some(details)
+        }
+        _ => first.details.clone(),
+    }
 }
 
 fn shortage_details(shortage: &Shortage) -> Value {

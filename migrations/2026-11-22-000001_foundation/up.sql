@@ -92,7 +92,10 @@ begin
     return null;
 end
 $$;
+-- A function's new owner must be able to create in its schema, if only for this moment.
+grant create on schema public to mercato_audit;
 alter function write_audit() owner to mercato_audit;
+revoke create on schema public from mercato_audit;
 revoke execute on function write_audit() from public;
 
 -- Puts the audit triggers on a table: `select audit_table('users', '{password_hash,mfa_secret}')`.

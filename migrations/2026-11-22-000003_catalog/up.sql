@@ -52,7 +52,9 @@ as $$
     join products p on p.search @@ w.wanted
     where p.tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid)
 $$;
+grant create on schema public to mercato_search;
 alter function search_products(text) owner to mercato_search;
+revoke create on schema public from mercato_search;
 revoke execute on function search_products(text) from public;
 grant execute on function search_products(text) to mercato_app;
 

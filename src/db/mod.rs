@@ -13,6 +13,7 @@ mod pool;
 pub mod products;
 #[rustfmt::skip]
 mod schema;
+pub mod seed;
 mod session;
 mod sql;
 mod sql_types;

@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 pub struct UserRow {
     /// The user's id.
     pub id: Uuid,
+    /// The user's shop.
+    pub tenant_id: Uuid,
     /// In lower case.
     pub email: String,
     /// What the user may do.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_graphql::{Enum, ErrorExtensionValues, Response, ServerError, SimpleObject};
 
 use crate::domain::actor::RequestId;
-use crate::error::{Code, Error, Problem, Result};
+use crate::error::{Code, Error, Problem, Result, details};
 
 /// A stable, machine-readable reason, the same as in REST.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ pub fn complete(errors: &mut [ServerError], request_id: &RequestId) {
         }
         // Whatever the library refuses by itself is a malformed request.
         let code = ours.map_or(Code::ValidationError, Error::code);
-        let details = ours.and_then(|ours| ours.problems().into_iter().next()?.details);
+        let details = ours.and_then(|ours| details(&ours.problems()));
         let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
         extensions.set("code", code.as_str());
         extensions.set("requestId", request_id.as_str());

@@ -44,6 +44,11 @@ impl User {
         Id(self.0.id)
     }
 
+    /// The id of the user's shop.
+    async fn tenant_id(&self) -> Id {
+        Id(self.0.tenant_id)
+    }
+
     /// The address to log in with, in lower case.
     async fn email(&self) -> &str {
         &self.0.email

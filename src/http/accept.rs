@@ -1,7 +1,7 @@
 //! Content negotiation: which media type a client would rather have (RFC 9110, section 12.5.1).
 
-use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, HeaderValue};
 
 /// How much a client wants a media type.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -66,7 +66,7 @@ impl Format {
     /// The format that the client would rather have, or none when it takes neither.
     #[must_use]
     pub fn accepted(headers: &HeaderMap) -> Option<Self> {
-        if !headers.contains_key(ACCEPT) {
+        if headers.get_all(ACCEPT).iter().all(HeaderValue::is_empty) {
             return Some(Self::Json);
         }
         let graphql = preference(headers, GRAPHQL_RESPONSE);
@@ -100,7 +100,14 @@ mod tests {
     #[test]
     fn json_is_for_clients_that_do_not_say() {
         assert_eq!(Format::accepted(&HeaderMap::new()), Some(Format::Json));
-        for accept in ["*/*", "application/*", "application/json", "text/html, */*;q=0.1", "application/json, */*"] {
+        for accept in [
+            "",
+            "*/*",
+            "application/*",
+            "application/json",
+            "text/html, */*;q=0.1",
+            "application/json, */*",
+        ] {
             assert_eq!(accepted(accept), Some(Format::Json), "{accept}");
         }
     }
@@ -119,12 +126,15 @@ mod tests {
         }
         let older = "application/graphql-response+json;q=0.5, application/json;q=0.6";
         assert_eq!(accepted(older), Some(Format::Json));
-        assert_eq!(accepted("application/graphql-response+json;q=0, */*"), Some(Format::Json));
+        assert_eq!(
+            accepted("application/graphql-response+json;q=0, */*"),
+            Some(Format::Json)
+        );
     }
 
     #[test]
     fn a_client_that_takes_neither_gets_neither() {
-        for accept in ["text/html", "text/event-stream", "*/*;q=0", "application/json;q=high", ""] {
+        for accept in ["text/html", "text/event-stream", "*/*;q=0", "application/json;q=high"] {
             assert_eq!(accepted(accept), None, "{accept}");
         }
     }

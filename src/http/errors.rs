@@ -1,12 +1,19 @@
 //! Requests that fail before, or outside of, an operation.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use async_graphql::{ErrorExtensionValues, Response, ServerError};
+use async_graphql::{ErrorExtensionValues, Response as Answer, ServerError};
+use axum::Json;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 
 use crate::domain::actor::RequestId;
-use crate::error::Code;
+use crate::error::{Code, Error};
+use crate::graphql;
+use crate::http::accept::Format;
+use crate::http::graphql::respond;
 
 /// A GraphQL request that is refused before it is executed.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +30,7 @@ impl Refusal {
     /// A refusal for a registered reason.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            status: StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            status: status(code),
             code: code.as_str(),
             message: message.into(),
         }
@@ -36,13 +43,70 @@ impl Refusal {
 
     /// The refusal as a GraphQL response.
     #[must_use]
-    pub fn response(self, request_id: &RequestId) -> Response {
-        let mut extensions = ErrorExtensionValues::default();
-        extensions.set("code", self.code);
-        extensions.set("requestId", request_id.as_str());
-        extensions.set("retryable", false);
-        let mut error = ServerError::new(self.message, None);
-        error.extensions = Some(extensions);
-        Response::from_errors(vec![error])
+    pub fn answer(self, request_id: &RequestId) -> Answer {
+        refuse(ServerError::new(self.message, None), self.code, request_id)
     }
+}
+
+/// A response that says nothing but this error.
+pub fn refuse(mut error: ServerError, code: &str, request_id: &RequestId) -> Answer {
+    let mut extensions = ErrorExtensionValues::default();
+    extensions.set("code", code);
+    extensions.set("requestId", request_id.as_str());
+    extensions.set("retryable", false);
+    error.extensions = Some(extensions);
+    Answer::from_errors(vec![error])
+}
+
+/// A failure of ours, in the shape that clients of this path expect. Its cause is logged.
+pub fn internal(cause: anyhow::Error, path: &str, request_id: &RequestId) -> Response {
+    let error = Error::internal(cause);
+    if path == "/graphql" {
+        let answer = graphql::error_response(Arc::new(error), request_id);
+        return respond(Format::Json, Ok(answer), request_id);
+    }
+    error.log();
+    envelope(error.code(), &error.to_string())
+}
+
+/// No route has this path.
+pub async fn not_found() -> Response {
+    envelope(
+        Code::NotFound,
+        "no such route; see /docs for REST and /graphql for GraphQL",
+    )
+}
+
+/// The route exists, but not for this method. Which it has is in the header Allow.
+pub async fn method_not_allowed() -> Response {
+    envelope(
+        Code::MethodNotAllowed,
+        "this route has other methods; see the header Allow",
+    )
+}
+
+/// An error outside GraphQL, in the shape that REST has.
+fn envelope(code: Code, message: &str) -> Response {
+    #[derive(Serialize)]
+    struct Envelope<'a> {
+        success: bool,
+        error: Body<'a>,
+    }
+
+    #[derive(Serialize)]
+    struct Body<'a> {
+        code: &'a str,
+        message: &'a str,
+    }
+
+    let error = Body {
+        code: code.as_str(),
+        message,
+    };
+    (status(code), Json(Envelope { success: false, error })).into_response()
+}
+
+/// The status of a code.
+pub fn status(code: Code) -> StatusCode {
+    StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

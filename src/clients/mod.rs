@@ -1,0 +1,3 @@
+//! The outside world, PostgreSQL excepted.
+
+pub mod redis;

@@ -1,0 +1,444 @@
+//! Redis, as something that the server does better with, but does not need.
+//!
+//! Everything here ends soon, whatever state Redis is in. After a failure a breaker opens: for a second callers are
+//! told at once that Redis is gone; then one of them is let through to find out, and so on.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection};
+use bb8_redis::RedisConnectionManager;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue, RedisError};
+
+use crate::error::Error;
+
+/// How many connections may be open.
+const CONNECTIONS: u32 = 10;
+/// How long a command waits for a connection. Connecting goes on behind it, for at most a second.
+const POOL_WAIT: Duration = Duration::from_millis(200);
+/// How long a command waits for its answer.
+const RESPONSE_WAIT: Duration = Duration::from_millis(500);
+/// How long nobody tries after a failure.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Redis did not do what was asked, or was not asked because it failed a moment ago.
+///
+/// Go on without it. Why it failed is logged here, once, when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Redis cannot be used")]
+pub struct RedisGone;
+
+/// A pool of connections to Redis. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    pool: Pool<Manager>,
+    breaker: Arc<Breaker>,
+    generation: Arc<AtomicU64>,
+    connect_error: ConnectError,
+}
+
+impl Redis {
+    /// A pool that connects when it is first used. To be called on a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the URL cannot be understood.
+    pub fn new(url: &str) -> anyhow::Result<Self> {
+        let generation = Arc::new(AtomicU64::new(0));
+        let connect_error = ConnectError::default();
+        let manager = Manager {
+            redis: RedisConnectionManager::new(url).context("REDIS_URL")?,
+            generation: Arc::clone(&generation),
+        };
+        let pool = Pool::builder()
+            .max_size(CONNECTIONS)
+            .connection_timeout(POOL_WAIT)
+            // The default sends a PING before every command.
+            .test_on_check_out(false)
+            .error_sink(connect_error.boxed_clone())
+            .build_unchecked(manager);
+        Ok(Self {
+            pool,
+            breaker: Arc::new(Breaker::new()),
+            generation,
+            connect_error,
+        })
+    }
+
+    /// Asks for a sign of life, whether or not Redis failed a moment ago.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] with the reason, which this does not log.
+    pub async fn ping(&self) -> crate::error::Result<()> {
+        let answer = self.query(&redis::cmd("PING")).await;
+        self.learn(&answer);
+        answer.map_err(|error| Error::Unavailable(error.context("Redis")))
+    }
+
+    /// The value of a key.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, RedisGone> {
+        self.run(redis::cmd("GET").arg(key)).await
+    }
+
+    /// Sets a key's value and how long it lasts, with a resolution of a millisecond.
+    pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), RedisGone> {
+        let milliseconds = ttl.as_millis().max(1);
+        self.run(redis::cmd("SET").arg(key).arg(value).arg("PX").arg(milliseconds))
+            .await
+    }
+
+    async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisGone> {
+        if !self.breaker.lets_through(Instant::now()) {
+            return Err(RedisGone);
+        }
+        let answer = self.query(command).await;
+        let is_news = self.learn(&answer);
+        answer.map_err(|error| {
+            if is_news {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "Redis cannot be used; going on without it"
+                );
+            }
+            RedisGone
+        })
+    }
+
+    /// Opens or closes the breaker. Tells whether that changed anything.
+    fn learn<T>(&self, answer: &anyhow::Result<T>) -> bool {
+        if answer.is_err() {
+            return self.breaker.open(Instant::now());
+        }
+        let is_news = self.breaker.close();
+        if is_news {
+            tracing::info!("Redis can be used again");
+        }
+        is_news
+    }
+
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> anyhow::Result<T> {
+        let mut connection = self.connection().await?;
+        let answer = command.query_async(&mut connection.redis).await;
+        if answer.is_err() {
+            // Those of its age are likely to be broken as well. The first failure among them condemns them all.
+            let age = connection.generation;
+            let _ = self
+                .generation
+                .compare_exchange(age, age + 1, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        Ok(answer?)
+    }
+
+    /// A connection that was opened after the last failure.
+    async fn connection(&self) -> anyhow::Result<PooledConnection<'_, Manager>> {
+        loop {
+            let connection = self.pool.get().await.map_err(|_| self.connect_error.take())?;
+            if connection.generation == self.generation.load(Ordering::Relaxed) {
+                return Ok(connection);
+            }
+        }
+    }
+}
+
+/// Connects as `bb8_redis` does, and also knows when a connection is of no use any more, which `bb8_redis` does not:
+/// it would hand out connections to a server that has been restarted for ever.
+#[derive(Debug)]
+struct Manager {
+    redis: RedisConnectionManager,
+    /// Counts the failures that condemned the connections of their time.
+    generation: Arc<AtomicU64>,
+}
+
+struct Connection {
+    redis: MultiplexedConnection,
+    generation: u64,
+}
+
+impl ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = RedisError;
+
+    async fn connect(&self) -> Result<Connection, RedisError> {
+        let generation = self.generation.load(Ordering::Relaxed);
+        let mut redis = self.redis.connect().await?;
+        redis.set_response_timeout(RESPONSE_WAIT);
+        Ok(Connection { redis, generation })
+    }
+
+    async fn is_valid(&self, connection: &mut Connection) -> Result<(), RedisError> {
+        self.redis.is_valid(&mut connection.redis).await
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        connection.generation != self.generation.load(Ordering::Relaxed)
+    }
+}
+
+/// Why connecting failed last. Who waits for a connection is only told that none came.
+#[derive(Clone, Debug, Default)]
+struct ConnectError(Arc<Mutex<Option<RedisError>>>);
+
+impl ConnectError {
+    fn take(&self) -> anyhow::Error {
+        let error = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        error.map_or_else(
+            || anyhow::anyhow!("no connection within {POOL_WAIT:?}"),
+            anyhow::Error::new,
+        )
+    }
+}
+
+impl ErrorSink<RedisError> for ConnectError {
+    fn sink(&self, error: RedisError) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn boxed_clone(&self) -> Box<dyn ErrorSink<RedisError>> {
+        Box::new(self.clone())
+    }
+}
+
+/// Keeps callers from waiting for what failed a moment ago.
+#[derive(Debug)]
+struct Breaker {
+    born: Instant,
+    /// When the next one may try, in milliseconds since birth; 0 while nothing is wrong.
+    next_try: AtomicU64,
+}
+
+impl Breaker {
+    fn new() -> Self {
+        Self {
+            born: Instant::now(),
+            next_try: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the caller may try. After a pause only one may, and the next one after another pause.
+    fn lets_through(&self, now: Instant) -> bool {
+        let next_try = self.next_try.load(Ordering::Relaxed);
+        let due = self.milliseconds(now) >= next_try;
+        let taken = || {
+            let after = self.milliseconds(now + PAUSE);
+            self.next_try
+                .compare_exchange(next_try, after, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        };
+        next_try == 0 || (due && taken())
+    }
+
+    /// To be called after a failure. Tells whether it is the first one.
+    fn open(&self, now: Instant) -> bool {
+        self.next_try.swap(self.milliseconds(now + PAUSE), Ordering::Relaxed) == 0
+    }
+
+    /// To be called after a success. Tells whether it is the first one.
+    fn close(&self) -> bool {
+        // Mostly there is nothing to write, and reading is free.
+        self.next_try.load(Ordering::Relaxed) != 0 && self.next_try.swap(0, Ordering::Relaxed) != 0
+    }
+
+    fn milliseconds(&self, moment: Instant) -> u64 {
+        let age = moment.saturating_duration_since(self.born).as_millis();
+        u64::try_from(age).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::process::{Child, Command, Stdio};
+
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+    use rustix::process::{Pid, Signal, kill_process};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::error::Code;
+
+    /// A Redis server on a socket in a directory of its own, which ends with the test.
+    struct Server {
+        directory: TempDir,
+        process: Child,
+    }
+
+    impl Server {
+        fn start() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let process = Self::run(&directory);
+            Self { directory, process }
+        }
+
+        fn run(directory: &TempDir) -> Child {
+            let socket = directory.path().join("redis.sock");
+            Command::new("redis-server")
+                .args(["--port", "0", "--save", "", "--daemonize", "no", "--unixsocket"])
+                .arg(socket)
+                .current_dir(directory.path())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        }
+
+        fn kill(&mut self) {
+            self.process.kill().unwrap();
+            self.process.wait().unwrap();
+        }
+
+        fn restart(&mut self) {
+            self.kill();
+            self.process = Self::run(&self.directory);
+        }
+
+        fn signal(&self, signal: Signal) {
+            kill_process(Pid::from_child(&self.process), signal).unwrap();
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.directory.path().join("redis.sock")
+        }
+
+        fn client(&self) -> Redis {
+            Redis::new(&format!("unix://{}", self.socket().display())).unwrap()
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            self.kill();
+        }
+    }
+
+    const TTL: Duration = Duration::from_secs(60);
+
+    /// A failed attempt takes time itself, so that this is no busy loop.
+    async fn until_it_answers(redis: &Redis) {
+        let answered = async { while redis.ping().await.is_err() {} };
+        tokio::time::timeout(Duration::from_secs(10), answered)
+            .await
+            .expect("Redis answers within 10 s");
+    }
+
+    #[tokio::test]
+    async fn values_last_until_their_time_is_over() {
+        let server = Server::start();
+        let redis = server.client();
+        until_it_answers(&redis).await;
+        assert_eq!(redis.get("key").await, Ok(None));
+        redis.set("key", b"\0\xff any bytes", TTL).await.unwrap();
+        assert_eq!(redis.get("key").await, Ok(Some(b"\0\xff any bytes".to_vec())));
+
+        redis.set("key", b"brief", Duration::ZERO).await.unwrap();
+        let over = async { while redis.get("key").await != Ok(None) {} };
+        tokio::time::timeout(Duration::from_secs(10), over)
+            .await
+            .expect("the key expires");
+    }
+
+    #[tokio::test]
+    async fn a_socket_has_two_spellings() {
+        let server = Server::start();
+        until_it_answers(&server.client()).await;
+        for scheme in ["unix", "redis+unix"] {
+            let redis = Redis::new(&format!("{scheme}://{}?db=1", server.socket().display())).unwrap();
+            redis.set(scheme, b"here", TTL).await.unwrap();
+            assert_eq!(redis.get(scheme).await, Ok(Some(b"here".to_vec())));
+        }
+        assert_eq!(server.client().get("unix").await, Ok(None), "it is in another database");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_url_is_refused_before_anything_connects() {
+        let error = format!("{:#}", Redis::new("rediss://:hunter2@localhost").unwrap_err());
+        assert!(
+            error.starts_with("REDIS_URL: ") && !error.contains("hunter2"),
+            "{error}"
+        );
+        assert!(Redis::new("localhost").is_err());
+        assert!(Redis::new("redis://nowhere.invalid").is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_dead_redis_costs_one_wait_and_comes_back() {
+        let mut server = Server::start();
+        let redis = server.client();
+        until_it_answers(&redis).await;
+        // As many connections as there can be, all of which are about to die.
+        let all = || async { join_all((0..50).map(|_| redis.get("key"))).await };
+        assert!(all().await.iter().all(Result::is_ok));
+
+        server.kill();
+        assert_eq!(redis.get("key").await, Err(RedisGone));
+        for _ in 0..1000 {
+            let answer = redis.set("key", b"", TTL).now_or_never();
+            assert_eq!(answer, Some(Err(RedisGone)), "it answers without waiting for anything");
+        }
+        let reason = redis.ping().await.unwrap_err();
+        assert_eq!(reason.code(), Code::ServiceUnavailable);
+
+        server.process = Server::run(&server.directory);
+        until_it_answers(&redis).await;
+        assert!(all().await.iter().all(Result::is_ok), "no connection of before is left");
+    }
+
+    #[tokio::test]
+    async fn a_restart_between_two_commands_is_survived() {
+        let mut server = Server::start();
+        let redis = server.client();
+        until_it_answers(&redis).await;
+        server.restart();
+        // Without the help of ping: the breaker lets one through after its pause.
+        let answered = async {
+            while redis.get("key").await.is_err() {
+                tokio::task::yield_now().await
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), answered)
+            .await
+            .expect("Redis answers within 10 s");
+    }
+
+    #[tokio::test]
+    async fn a_stalled_redis_is_given_up_soon() {
+        let server = Server::start();
+        let redis = server.client();
+        until_it_answers(&redis).await;
+        server.signal(Signal::STOP);
+        let answer = tokio::time::timeout(Duration::from_secs(5), redis.get("key")).await;
+        server.signal(Signal::CONT);
+        assert_eq!(answer, Ok(Err(RedisGone)));
+        until_it_answers(&redis).await;
+        assert_eq!(redis.get("key").await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn why_it_cannot_connect_is_known() {
+        let redis = Redis::new("unix:///nowhere/redis.sock").unwrap();
+        let error = redis.connection().await.err().unwrap().to_string();
+        assert!(error.contains("No such file"), "{error}");
+    }
+
+    #[test]
+    fn the_breaker_lets_one_through_after_each_pause() {
+        let breaker = Breaker::new();
+        let after = |milliseconds| breaker.born + Duration::from_millis(milliseconds);
+        assert!(breaker.lets_through(after(0)) && breaker.lets_through(after(0)));
+        assert!(!breaker.close(), "nothing was wrong");
+
+        assert!(breaker.open(after(10)), "the first failure");
+        assert!(!breaker.open(after(20)), "the second one");
+        assert!(!breaker.lets_through(after(1019)));
+        assert!(breaker.lets_through(after(1020)));
+        assert!(!breaker.lets_through(after(1020)), "one is trying");
+        assert!(breaker.lets_through(after(2020)), "that one never came back");
+
+        assert!(breaker.close(), "the first success");
+        assert!(!breaker.close(), "the second one");
+        assert!(breaker.lets_through(after(2020)) && breaker.lets_through(after(2020)));
+    }
+}

@@ -1,0 +1,205 @@
+//! Typed settings, and the only reader of the environment.
+//!
+//! One table says what can be set (`config/table.rs`). What reads the environment, the text of `mercato serve --help`
+//! and `.env.example` all come from it. Whatever is wrong is reported at once, and secrets are never shown.
+
+mod parse;
+mod read;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use read::Reader;
+pub use table::{env_example, help};
+
+/// Everything that `serve` needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How the server behaves.
+    pub server: ServerSettings,
+    /// PostgreSQL, as the role that row-level security holds.
+    pub database_url: SecretString,
+    /// PostgreSQL, as the role that owns the tables; the server itself has no use for it.
+    pub migration_database_url: Option<SecretString>,
+    /// Redis.
+    pub redis_url: SecretString,
+    /// The RSA key that signs access tokens, in PEM.
+    pub jwt_private_key: SecretString,
+}
+
+/// What `dev` was told. It supplies itself what is missing.
+#[derive(Clone, Debug)]
+pub struct DevConfig {
+    /// How the server behaves.
+    pub server: ServerSettings,
+    /// PostgreSQL, as the role that row-level security holds.
+    pub database_url: Option<SecretString>,
+    /// PostgreSQL, as the role that owns the tables.
+    pub migration_database_url: Option<SecretString>,
+    /// Redis.
+    pub redis_url: Option<SecretString>,
+    /// The RSA key that signs access tokens, in PEM.
+    pub jwt_private_key: Option<SecretString>,
+}
+
+/// How the server behaves, whatever it is connected to.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The port to listen on; 0 stands for any that is free.
+    pub port: u16,
+    /// The domain whose subdomains name shops.
+    pub base_domain: Option<String>,
+    /// How many connections to PostgreSQL may be open.
+    pub database_pool_size: u32,
+    /// How long a request waits for one of them.
+    pub database_pool_wait: Duration,
+    /// How many passwords are hashed at the same time.
+    pub password_hashes_at_once: usize,
+    /// The largest request body that is read.
+    pub max_body_bytes: usize,
+    /// How long requests that are under way may take once the server has been told to stop.
+    pub shutdown_grace: Duration,
+    /// Which lines are logged, as directives of `tracing_subscriber::EnvFilter`.
+    pub log_level: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Whether GraphiQL is served.
+    pub graphiql_enabled: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Everything that is wrong with the settings: one line each, without secrets.
+#[derive(Debug, thiserror::Error)]
+#[error("the settings are not complete, or not right:\n  {}", .0.join("\n  "))]
+pub struct ConfigErrors(Vec<String>);
+
+/// The commands that differ in what is set when nothing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Serve,
+    Dev,
+}
+
+/// What `serve` needs, from the environment.
+pub fn for_serve() -> Result<Config, ConfigErrors> {
+    serve(&environment)
+}
+
+/// What `dev` needs, from the environment.
+pub fn for_dev() -> Result<DevConfig, ConfigErrors> {
+    dev(&environment)
+}
+
+/// What `migrate` needs, from the environment: PostgreSQL, as the role that owns the tables.
+pub fn for_migrate() -> Result<SecretString, ConfigErrors> {
+    migrate(&environment)
+}
+
+/// What `seed` needs, from the environment: PostgreSQL, as the role that row-level security holds.
+pub fn for_seed() -> Result<SecretString, ConfigErrors> {
+    seed(&environment)
+}
+
+/// Looks a variable up.
+type Lookup = dyn Fn(&str) -> Option<String>;
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+fn environment(name: &str) -> Option<String> {
+    match std::env::var(name) {
+        Ok(value) => Some(value),
+        Err(std::env::VarError::NotPresent) => None,
+        // So that it is reported as wrong, and not as missing.
+        Err(std::env::VarError::NotUnicode(value)) => Some(value.to_string_lossy().into_owned()),
+    }
+}
+
+fn serve(lookup: &Lookup) -> Result<Config, ConfigErrors> {
+    let mut reader = Reader::new(Mode::Serve, lookup);
+    let server = server_settings(&mut reader);
+    let database_url = reader.required(&table::DATABASE_URL);
+    let migration_database_url = reader.optional(&table::MIGRATION_DATABASE_URL);
+    let redis_url = reader.required(&table::REDIS_URL);
+    let jwt_private_key = reader.required(&table::JWT_PRIVATE_KEY);
+    reader.finish(|| {
+        Some(Config {
+            server: server?,
+            database_url: database_url?,
+            migration_database_url,
+            redis_url: redis_url?,
+            jwt_private_key: jwt_private_key?,
+        })
+    })
+}
+
+fn dev(lookup: &Lookup) -> Result<DevConfig, ConfigErrors> {
+    let mut reader = Reader::new(Mode::Dev, lookup);
+    let server = server_settings(&mut reader);
+    let database_url = reader.optional(&table::DATABASE_URL);
+    let migration_database_url = reader.optional(&table::MIGRATION_DATABASE_URL);
+    let redis_url = reader.optional(&table::REDIS_URL);
+    let jwt_private_key = reader.optional(&table::JWT_PRIVATE_KEY);
+    reader.finish(|| {
+        Some(DevConfig {
+            server: server?,
+            database_url,
+            migration_database_url,
+            redis_url,
+            jwt_private_key,
+        })
+    })
+}
+
+fn migrate(lookup: &Lookup) -> Result<SecretString, ConfigErrors> {
+    let mut reader = Reader::new(Mode::Serve, lookup);
+    let url = reader.required(&table::MIGRATION_DATABASE_URL);
+    reader.finish(|| url)
+}
+
+fn seed(lookup: &Lookup) -> Result<SecretString, ConfigErrors> {
+    let mut reader = Reader::new(Mode::Serve, lookup);
+    let url = reader.required(&table::DATABASE_URL);
+    reader.finish(|| url)
+}
+
+/// Reads all before it gives up on any, so that one attempt shows everything that is wrong.
+fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
+    let host = reader.required(&table::HOST);
+    let port = reader.required(&table::PORT);
+    let base_domain = reader.optional(&table::BASE_DOMAIN);
+    let database_pool_size = reader.required(&table::DATABASE_POOL_SIZE);
+    let database_pool_wait = reader.required(&table::DATABASE_POOL_WAIT_MS);
+    let password_hashes_at_once = reader.required(&table::PASSWORD_HASHES_AT_ONCE);
+    let max_body_bytes = reader.required(&table::MAX_BODY_BYTES);
+    let shutdown_grace = reader.required(&table::SHUTDOWN_GRACE_SECONDS);
+    let log_level = reader.required(&table::LOG_LEVEL);
+    let log_format = reader.required(&table::LOG_FORMAT);
+    let graphiql_enabled = reader.required(&table::GRAPHIQL_ENABLED);
+    Some(ServerSettings {
+        host: host?,
+        port: port?,
+        base_domain,
+        database_pool_size: database_pool_size?,
+        database_pool_wait: database_pool_wait?,
+        password_hashes_at_once: password_hashes_at_once?,
+        max_body_bytes: max_body_bytes?,
+        shutdown_grace: shutdown_grace?,
+        log_level: log_level?,
+        log_format: log_format?,
+        graphiql_enabled: graphiql_enabled?,
+    })
+}

@@ -1,0 +1,118 @@
+//! From text to value. Errors say what would be right, and fit after "must be".
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::LogFormat;
+
+/// A whole number between two bounds, which both belong to it.
+pub(super) fn number<T: TryFrom<u64>, const MIN: u64, const MAX: u64>(text: &str) -> Result<T, String> {
+    let number: Option<u64> = text.parse().ok();
+    number
+        .filter(|number| (MIN..=MAX).contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("a whole number from {MIN} to {MAX}"))
+}
+
+/// A number of seconds.
+pub(super) fn seconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, String> {
+    number::<u64, MIN, MAX>(text).map(Duration::from_secs)
+}
+
+/// A number of milliseconds.
+pub(super) fn milliseconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, String> {
+    number::<u64, MIN, MAX>(text).map(Duration::from_millis)
+}
+
+/// An address to listen on.
+pub(super) fn ip_address(text: &str) -> Result<IpAddr, String> {
+    from_str(text, "an IP address, like 0.0.0.0 or ::1")
+}
+
+/// A switch.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    from_str(text, "true or false")
+}
+
+/// How log lines look.
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("json or text".to_owned()),
+    }
+}
+
+/// Directives for `EnvFilter`.
+///
+/// A word that is neither a level nor `target=level` is refused, although `EnvFilter` takes it for a target: with
+/// `LOG_LEVEL=wran` it would log nothing at all.
+pub(super) fn log_level(text: &str) -> Result<String, String> {
+    let plausible = |directive: &str| directive.contains(['=', '[']) || directive.trim().parse::<LevelFilter>().is_ok();
+    if text.split(',').all(plausible) && EnvFilter::try_new(text).is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("off, error, warn, info, debug or trace, or a list like info,mercato::db=debug".to_owned())
+    }
+}
+
+/// A domain, in lower case.
+pub(super) fn domain(text: &str) -> Result<String, String> {
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    let label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(letter) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if text.len() <= 253 && text.split('.').all(label) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("a domain without scheme, port and path, like shops.example.com".to_owned())
+    }
+}
+
+/// The URL of a PostgreSQL database.
+pub(super) fn postgres_url(text: &str) -> Result<SecretString, String> {
+    match scheme(text) {
+        Some("postgresql" | "postgres") => Ok(text.into()),
+        _ => Err("a URL that starts with postgresql:// or postgres://".to_owned()),
+    }
+}
+
+/// The URL of a Redis server.
+pub(super) fn redis_url(text: &str) -> Result<SecretString, String> {
+    match scheme(text) {
+        Some("redis" | "unix" | "redis+unix") => Ok(text.into()),
+        Some("rediss") => Err(
+            "a redis:// or unix:// URL: this server is built without TLS for Redis, which rediss:// \
+                               asks for; reach Redis through a private network or a TLS tunnel"
+                .to_owned(),
+        ),
+        _ => Err("a URL that starts with redis://, unix:// or redis+unix://".to_owned()),
+    }
+}
+
+/// An RSA private key in PEM, as one line with `\n` for line ends if need be.
+pub(super) fn private_key(text: &str) -> Result<SecretString, String> {
+    let text = text.replace("\\n", "\n");
+    let is_key = pem::parse(&text).is_ok_and(|pem| matches!(pem.tag(), "PRIVATE KEY" | "RSA PRIVATE KEY"));
+    if is_key {
+        Ok(text.into())
+    } else {
+        Err("an RSA private key in PEM, which starts with -----BEGIN PRIVATE KEY-----".to_owned())
+    }
+}
+
+fn from_str<T: FromStr>(text: &str, right: impl fmt::Display) -> Result<T, String> {
+    text.parse().map_err(|_| right.to_string())
+}
+
+/// What stands before `://`, if something stands behind it.
+fn scheme(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("://")?;
+    (!rest.is_empty()).then_some(scheme)
+}

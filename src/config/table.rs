@@ -1,0 +1,293 @@
+//! What can be set, and the texts that say so.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::{LogFormat, Mode, parse};
+
+/// A setting whose values are of one type.
+pub(super) struct Setting<T> {
+    pub(super) about: About,
+    /// From text to value, or what would be right.
+    pub(super) parse: fn(&str) -> Result<T, String>,
+}
+
+/// What there is to know about a setting, whatever its type.
+#[derive(Clone, Copy)]
+pub(super) struct About {
+    /// The variable.
+    pub(super) name: &'static str,
+    /// What it sets: a phrase that fits behind a colon.
+    pub(super) what: &'static str,
+    /// What stands for a value in help texts.
+    value: &'static str,
+    /// A value to start from, where there is no default.
+    example: &'static str,
+    /// What counts when it is not set.
+    pub(super) default: Default,
+    /// Whether no output may show it. It can be read from a file then: the one that `NAME_FILE` names.
+    pub(super) secret: bool,
+    /// The commands that do not start without it.
+    needed_by: &'static str,
+}
+
+/// What counts when nothing is set.
+#[derive(Clone, Copy)]
+pub(super) enum Default {
+    Nothing,
+    Value(&'static str),
+    PerMode {
+        serve: &'static str,
+        dev: &'static str,
+    },
+    /// How many cores this process may use.
+    Cores,
+}
+
+impl Default {
+    /// As if it had been set to this.
+    pub(super) fn value(self, mode: Mode) -> Option<Cow<'static, str>> {
+        match (self, mode) {
+            (Self::Nothing, _) => None,
+            (Self::Value(value), _)
+            | (Self::PerMode { serve: value, .. }, Mode::Serve)
+            | (Self::PerMode { dev: value, .. }, Mode::Dev) => Some(value.into()),
+            (Self::Cores, _) => {
+                let cores = thread::available_parallelism().map_or(1, usize::from);
+                Some(cores.to_string().into())
+            }
+        }
+    }
+}
+
+/// Every setting, in the order in which help texts show them.
+pub(super) static TABLE: [&About; 15] = [
+    &DATABASE_URL.about,
+    &MIGRATION_DATABASE_URL.about,
+    &REDIS_URL.about,
+    &JWT_PRIVATE_KEY.about,
+    &HOST.about,
+    &PORT.about,
+    &BASE_DOMAIN.about,
+    &GRAPHIQL_ENABLED.about,
+    &MAX_BODY_BYTES.about,
+    &SHUTDOWN_GRACE_SECONDS.about,
+    &LOG_LEVEL.about,
+    &LOG_FORMAT.about,
+    &DATABASE_POOL_SIZE.about,
+    &DATABASE_POOL_WAIT_MS.about,
+    &PASSWORD_HASHES_AT_ONCE.about,
+];
+
+pub(super) static DATABASE_URL: Setting<SecretString> = Setting::new("DATABASE_URL", "URL", parse::postgres_url)
+    .what("the PostgreSQL URL of the role mercato_app, like postgresql://mercato_app:PASSWORD@HOST/mercato")
+    .example("postgresql://mercato_app:PASSWORD@localhost/mercato")
+    .secret()
+    .needed_by("serve and seed");
+
+pub(super) static MIGRATION_DATABASE_URL: Setting<SecretString> =
+    Setting::new("MIGRATION_DATABASE_URL", "URL", parse::postgres_url)
+        .what("the PostgreSQL URL of the role mercato_owner, like postgresql://mercato_owner:PASSWORD@HOST/mercato")
+        .example("postgresql://mercato_owner:PASSWORD@localhost/mercato")
+        .secret()
+        .needed_by("migrate");
+
+pub(super) static REDIS_URL: Setting<SecretString> = Setting::new("REDIS_URL", "URL", parse::redis_url)
+    .what("the URL of Redis, like redis://:PASSWORD@HOST:6379 or unix:///path/to/redis.sock")
+    .example("redis://localhost:6379")
+    .secret()
+    .needed_by("serve");
+
+pub(super) static JWT_PRIVATE_KEY: Setting<SecretString> = Setting::new("JWT_PRIVATE_KEY", "PEM", parse::private_key)
+    .what("the RSA private key that signs access tokens, in PEM with \\n for line ends; `mercato keys generate` makes one")
+    .example(r#""-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----\n""#)
+    .secret()
+    .needed_by("serve");
+
+pub(super) static HOST: Setting<IpAddr> = Setting::new("HOST", "ADDRESS", parse::ip_address)
+    .what("the IP address to listen on")
+    .default(Default::PerMode {
+        serve: "0.0.0.0",
+        dev: "127.0.0.1",
+    });
+
+pub(super) static PORT: Setting<u16> = Setting::new("PORT", "NUMBER", parse::number::<u16, 0, 65535>)
+    .what("the TCP port to listen on; 0 takes any that is free")
+    .default(Default::Value("3000"));
+
+pub(super) static BASE_DOMAIN: Setting<String> = Setting::new("BASE_DOMAIN", "DOMAIN", parse::domain)
+    .what("the domain whose subdomains name shops: with shops.example.com, acme.shops.example.com is the shop acme")
+    .example("shops.example.com");
+
+pub(super) static GRAPHIQL_ENABLED: Setting<bool> = Setting::new("GRAPHIQL_ENABLED", "true|false", parse::switch)
+    .what("whether browsers get GraphiQL at /graphql")
+    .default(Default::Value("true"));
+
+pub(super) static MAX_BODY_BYTES: Setting<usize> =
+    Setting::new("MAX_BODY_BYTES", "BYTES", parse::number::<usize, 1, 104_857_600>)
+        .what("the largest request body that is read")
+        .default(Default::Value("1048576"));
+
+pub(super) static SHUTDOWN_GRACE_SECONDS: Setting<Duration> =
+    Setting::new("SHUTDOWN_GRACE_SECONDS", "SECONDS", parse::seconds::<0, 3600>)
+        .what("how long requests under way may take to finish when the server is told to stop")
+        .default(Default::Value("30"));
+
+pub(super) static LOG_LEVEL: Setting<String> = Setting::new("LOG_LEVEL", "LEVEL", parse::log_level)
+    .what(
+        "the least level that is logged (off, error, warn, info, debug, trace), or a list like info,mercato::db=debug",
+    )
+    .default(Default::Value("info"));
+
+pub(super) static LOG_FORMAT: Setting<LogFormat> = Setting::new("LOG_FORMAT", "json|text", parse::log_format)
+    .what("one JSON object a line, or text for people")
+    .default(Default::PerMode {
+        serve: "json",
+        dev: "text",
+    });
+
+pub(super) static DATABASE_POOL_SIZE: Setting<u32> =
+    Setting::new("DATABASE_POOL_SIZE", "NUMBER", parse::number::<u32, 1, 1000>)
+        .what("how many connections to PostgreSQL may be open")
+        .default(Default::Value("20"));
+
+pub(super) static DATABASE_POOL_WAIT_MS: Setting<Duration> =
+    Setting::new("DATABASE_POOL_WAIT_MS", "MS", parse::milliseconds::<1, 60_000>)
+        .what("how long a request waits for one of them before it is answered with 503")
+        .default(Default::Value("3000"));
+
+pub(super) static PASSWORD_HASHES_AT_ONCE: Setting<usize> =
+    Setting::new("PASSWORD_HASHES_AT_ONCE", "NUMBER", parse::number::<usize, 1, 1024>)
+        .what("how many passwords are hashed at the same time; each takes a core and 19 MiB")
+        .default(Default::Cores)
+        .example("2");
+
+impl<T> Setting<T> {
+    const fn new(name: &'static str, value: &'static str, parse: fn(&str) -> Result<T, String>) -> Self {
+        let about = About {
+            name,
+            what: "",
+            value,
+            example: "",
+            default: Default::Nothing,
+            secret: false,
+            needed_by: "",
+        };
+        Self { about, parse }
+    }
+
+    const fn what(mut self, what: &'static str) -> Self {
+        self.about.what = what;
+        self
+    }
+
+    const fn example(mut self, example: &'static str) -> Self {
+        self.about.example = example;
+        self
+    }
+
+    const fn default(mut self, default: Default) -> Self {
+        self.about.default = default;
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.about.secret = true;
+        self
+    }
+
+    const fn needed_by(mut self, commands: &'static str) -> Self {
+        self.about.needed_by = commands;
+        self
+    }
+}
+
+const WIDTH: usize = 100;
+
+/// What `mercato serve --help` says about settings.
+#[must_use]
+pub fn help() -> String {
+    let mut text = String::from(
+        "Settings are environment variables, or lines of the file .env in the working directory.\n\
+         An empty value counts as not set. Instead of a secret (*), NAME_FILE can name a file that holds it.\n\n",
+    );
+    let left = |about: &About| {
+        let mark = if about.secret { " (*)" } else { "" };
+        format!("{}={}{mark}", about.name, about.value)
+    };
+    let column = TABLE.iter().map(|about| left(about).len()).max().unwrap_or_default();
+    for about in TABLE {
+        let mut left = left(about);
+        for line in wrap(described(about), WIDTH - column - 4) {
+            text.push_str(format!("  {left:column$}  {line}").trim_end());
+            text.push('\n');
+            left.clear();
+        }
+    }
+    text
+}
+
+/// What the file `.env.example` is.
+#[must_use]
+pub fn env_example() -> String {
+    let mut text = String::from(
+        "# Copy this file to .env, and uncomment what you set. `make run` needs none of it.\n\
+         # An empty value counts as not set. Instead of a secret, NAME_FILE can name a file that holds it.\n\
+         #\n\
+         # Written by `make generated` from src/config/table.rs.\n",
+    );
+    for about in TABLE {
+        text.push('\n');
+        for line in wrap(described(about), WIDTH - 2) {
+            let _ = writeln!(text, "# {line}");
+        }
+        let default = about.default.value(Mode::Serve).unwrap_or_default();
+        let value = if about.example.is_empty() {
+            &default
+        } else {
+            about.example
+        };
+        let _ = writeln!(text, "#{}={value}", about.name);
+        if about.secret {
+            let _ = writeln!(text, "#{}_FILE=/run/secrets/{}", about.name, about.name.to_lowercase());
+        }
+    }
+    text
+}
+
+/// What a setting is for, word by word, and what happens without it, which is not broken into lines.
+fn described(about: &About) -> Vec<String> {
+    let note = match about.default {
+        Default::Nothing if about.needed_by.is_empty() => "optional".to_owned(),
+        Default::Nothing => format!("needed by {}", about.needed_by),
+        Default::Value(value) => format!("default: {value}"),
+        Default::PerMode { serve, dev } => format!("default: {serve}; {dev} in dev"),
+        Default::Cores => "default: one per core".to_owned(),
+    };
+    about
+        .what
+        .split(' ')
+        .map(str::to_owned)
+        .chain([format!("[{note}]")])
+        .collect()
+}
+
+/// Puts words into lines of at most `width` bytes, unless one is longer itself.
+fn wrap(words: Vec<String>, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
+}

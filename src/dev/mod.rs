@@ -1,0 +1,5 @@
+//! What `mercato dev` and `mercato seed` add to the server: private PostgreSQL and Redis, a demo shop, made-up catalogs.
+
+pub mod demo;
+pub mod seed;
+pub mod services;

@@ -1,0 +1,235 @@
+//! GraphQL over HTTP, by the draft specification (<https://graphql.github.io/graphql-over-http/draft/>).
+//!
+//! Where the draft leaves a choice: whatever is wrong with a request is status 400, as everywhere in this API, and an
+//! operation that was executed is 200 even when fields failed. To clients that only know `application/json`, every
+//! well-formed request is 200 unless the failure is ours.
+
+use std::sync::Arc;
+
+use async_graphql::parser::types::{ExecutableDocument, OperationType};
+use async_graphql::{Request as Operation, Response as Answer, ServerError, Value};
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use serde::Serialize;
+
+use crate::domain::actor::{Caller, RequestId};
+use crate::error::Code;
+use crate::graphql;
+use crate::http::accept::Format;
+use crate::http::errors::Refusal;
+use crate::http::params::{Params, check_content_type};
+use crate::http::{HttpState, document, errors, graphiql};
+use crate::services::auth::Identified;
+use crate::telemetry::metrics;
+
+/// `/graphql`, by GET and POST.
+pub fn routes() -> Router<Arc<HttpState>> {
+    Router::new().route("/graphql", get(by_get).post(by_post).fallback(method_not_allowed))
+}
+
+/// Which operations a request may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// Only those that change nothing.
+    Get,
+    /// All.
+    Post,
+}
+
+async fn by_get(
+    State(http): State<Arc<HttpState>>,
+    Extension(request_id): Extension<RequestId>,
+    Extension(identified): Extension<Identified>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(page) = http
+        .settings
+        .graphiql
+        .as_ref()
+        .filter(|_| graphiql::wants_html(&headers))
+    {
+        return graphiql::response(page.clone());
+    }
+    let format = Format::accepted(&headers);
+    let params = async { Params::from_query(&uri) };
+    let mut response = answer(&http, &request_id, identified, format, params, Method::Get).await;
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}
+
+async fn by_post(
+    State(http): State<Arc<HttpState>>,
+    Extension(request_id): Extension<RequestId>,
+    Extension(identified): Extension<Identified>,
+    request: Request,
+) -> Response {
+    let format = Format::accepted(request.headers());
+    answer(&http, &request_id, identified, format, read(request), Method::Post).await
+}
+
+async fn method_not_allowed(Extension(request_id): Extension<RequestId>, headers: HeaderMap) -> Response {
+    let refusal = Refusal::new(Code::MethodNotAllowed, "use POST, or GET for queries");
+    respond(
+        Format::accepted(&headers).unwrap_or(Format::Json),
+        Err(refusal),
+        &request_id,
+    )
+}
+
+/// Answers a request for which somebody may be known and whose parameters are still to be read.
+async fn answer(
+    http: &HttpState,
+    request_id: &RequestId,
+    Identified(identified): Identified,
+    format: Option<Format>,
+    params: impl Future<Output = Result<Params, Refusal>>,
+    method: Method,
+) -> Response {
+    let Some(format) = format else {
+        return respond(Format::Json, Err(not_acceptable()), request_id);
+    };
+    let outcome = match identified {
+        Ok(caller) => match params.await {
+            Ok(params) => run(http, caller, params, method).await,
+            Err(refusal) => Err(refusal),
+        },
+        Err(error) => Ok(graphql::error_response(error, request_id)),
+    };
+    respond(format, outcome, request_id)
+}
+
+fn not_acceptable() -> Refusal {
+    let message = "accept application/graphql-response+json or application/json";
+    Refusal {
+        status: StatusCode::NOT_ACCEPTABLE,
+        ..Refusal::new(Code::UnsupportedMediaType, message)
+    }
+}
+
+/// Reads the parameters of a POST.
+async fn read(request: Request) -> Result<Params, Refusal> {
+    check_content_type(request.headers())?;
+    let body = Bytes::from_request(request, &())
+        .await
+        .map_err(|rejection: BytesRejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                return Refusal::new(Code::PayloadTooLarge, "the body is larger than this server reads");
+            }
+            Refusal::malformed("the body ended early")
+        })?;
+    Params::from_body(&body)
+}
+
+/// Runs the operation of a well-formed request.
+async fn run(http: &HttpState, caller: Caller, params: Params, method: Method) -> Result<Answer, Refusal> {
+    let document = http
+        .documents
+        .resolve(params.query.as_deref(), &params.extensions)
+        .await?;
+    let selected = document
+        .as_ref()
+        .and_then(|parsed| document::selected(parsed, params.operation_name.as_deref()));
+    let kind = selected.map(|operation| operation.ty);
+    if method == Method::Get && kind == Some(OperationType::Mutation) {
+        return Err(Refusal::new(
+            Code::MethodNotAllowed,
+            "GET changes nothing: send mutations by POST",
+        ));
+    }
+    let answer = match selected.and_then(|operation| document::missing_variable(operation, &params.variables)) {
+        Some(error) => errors::refuse(error, Code::ValidationError.as_str(), &caller.request_id),
+        None => http.engine.execute(caller, operation(params, document)).await,
+    };
+    if let Some(kind) = kind.and_then(counted) {
+        http.engine
+            .services
+            .metrics
+            .graphql_operation(kind, answer.errors.is_empty());
+    }
+    Ok(answer)
+}
+
+/// The request as the engine takes it. Without a parsed document it parses the text again, to say what is wrong with it.
+fn operation(params: Params, document: Option<Arc<ExecutableDocument>>) -> Operation {
+    let mut operation = Operation::new(params.query.unwrap_or_default()).variables(params.variables);
+    operation.operation_name = params.operation_name;
+    operation.extensions = params.extensions;
+    if let Some(document) = document {
+        operation.set_parsed_query(Arc::unwrap_or_clone(document));
+    }
+    operation
+}
+
+/// The kind of operation that is counted; there are no subscriptions yet.
+const fn counted(kind: OperationType) -> Option<metrics::Operation> {
+    match kind {
+        OperationType::Query => Some(metrics::Operation::Query),
+        OperationType::Mutation => Some(metrics::Operation::Mutation),
+        OperationType::Subscription => None,
+    }
+}
+
+/// Whether execution began. What is refused before has errors, none of which belongs to a field.
+fn was_executed(answer: &Answer) -> bool {
+    answer.data != Value::Null || answer.errors.iter().any(|error| !error.path.is_empty())
+}
+
+/// The status of a response to a well-formed request.
+fn status(format: Format, answer: &Answer) -> StatusCode {
+    let Some(error) = answer.errors.first().filter(|_| !was_executed(answer)) else {
+        return StatusCode::OK;
+    };
+    let status = errors::status(code(error));
+    match format {
+        Format::Json if status.is_client_error() => StatusCode::OK,
+        _ => status,
+    }
+}
+
+/// The code in an error's extensions.
+fn code(error: &ServerError) -> Code {
+    let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
+    match code {
+        Some(Value::String(name)) => Code::parse(name).unwrap_or(Code::Internal),
+        _ => Code::Internal,
+    }
+}
+
+/// Writes an answer in the format that the client accepts.
+pub fn respond(format: Format, outcome: Result<Answer, Refusal>, request_id: &RequestId) -> Response {
+    /// A response of an operation that was not executed has no data, not even null.
+    #[derive(Serialize)]
+    struct Errors<'a> {
+        errors: &'a [ServerError],
+    }
+
+    let (status, answer) = match outcome {
+        Ok(answer) => (status(format, &answer), answer),
+        Err(refusal) => (refusal.status, refusal.answer(request_id)),
+    };
+    let body = if was_executed(&answer) {
+        serde_json::to_vec(&answer)
+    } else {
+        serde_json::to_vec(&Errors { errors: &answer.errors })
+    };
+    let Ok(body) = body else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let mut response = (status, [(CONTENT_TYPE, format.content_type())], body).into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        // Demanded by RFC 9110, section 15.5.2.
+        response
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}

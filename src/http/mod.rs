@@ -1,0 +1,92 @@
+//! HTTP: both transports and everything around them, put together.
+//!
+//! From outside in: [`observe`] (request id, log, metrics, panics), [`request`] (who asks), then GraphQL or REST, which
+//! both end in [`Engine::execute`].
+
+mod accept;
+mod discovery;
+mod document;
+mod errors;
+pub mod graphiql;
+mod graphql;
+mod health;
+mod observe;
+mod params;
+mod persisted;
+mod request;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::from_fn_with_state;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::clients::redis::Redis;
+use crate::graphql::Engine;
+use crate::http::persisted::Documents;
+use crate::rest;
+
+/// What the handlers share.
+pub struct HttpState {
+    engine: Arc<Engine>,
+    redis: Redis,
+    documents: Documents,
+    settings: Settings,
+}
+
+/// What of HTTP can be set.
+pub struct Settings {
+    /// The domain whose subdomains are shops.
+    pub base_domain: Option<String>,
+    /// The largest body that is read.
+    pub max_body_bytes: usize,
+    /// The page that `GET /graphql` shows to browsers.
+    pub graphiql: Option<Bytes>,
+}
+
+impl HttpState {
+    /// The state of a server that runs operations on `engine`.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, redis: Redis, settings: Settings) -> Self {
+        Self {
+            engine,
+            documents: Documents::new(redis.clone()),
+            redis,
+            settings,
+        }
+    }
+}
+
+/// Every route of the server.
+pub fn router(http: &Arc<HttpState>) -> Router {
+    let identify = from_fn_with_state(Arc::clone(http), request::identify);
+    // Answers depend on who asks, which caches between us and the client do not know.
+    let private = SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let rest = rest::router()
+        .with_state(Arc::clone(&http.engine))
+        .layer(identify.clone())
+        .merge(health::routes());
+    Router::new()
+        .merge(graphql::routes().layer(identify))
+        .nest("/api/v1", rest)
+        .layer(private)
+        .merge(health::routes())
+        .merge(discovery::routes())
+        .merge(graphiql::routes())
+        .fallback(errors::not_found)
+        .method_not_allowed_fallback(errors::method_not_allowed)
+        .layer(DefaultBodyLimit::max(http.settings.max_body_bytes))
+        .layer(SetResponseHeaderLayer::overriding(
+            X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(from_fn_with_state(Arc::clone(http), observe::observe))
+        .with_state(Arc::clone(http))
+}
+
+#[cfg(test)]
+mod tests;

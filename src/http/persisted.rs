@@ -1,0 +1,161 @@
+//! Documents that were seen before: parsed once, and found again by their hash.
+//!
+//! Clients send the same few documents over and over. Their parsed form is kept in memory, so that a hot one costs a
+//! hash and a clone; and a client may send the hash alone, by the protocol of Apollo's automatic persisted queries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::Extensions;
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::ExecutableDocument;
+use axum::http::StatusCode;
+use moka::sync::Cache;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::clients::redis::Redis;
+use crate::http::errors::Refusal;
+
+/// The longest document that is parsed, in bytes. `GraphiQL`'s introspection takes two thousand.
+const MAX_TEXT: usize = 64 * 1024;
+
+/// How much text the parsed documents in memory may come from, in bytes. Parsed, it takes about twenty times as much.
+const CAPACITY: u64 = 1024 * 1024;
+
+/// What the shortest document counts for, in bytes: there are never more than about two thousand.
+const MIN_WEIGHT: u32 = 512;
+
+/// How long a registered document is kept for all replicas after somebody has registered it.
+const SHARED_FOR: Duration = Duration::from_hours(24);
+
+type Hash = [u8; 32];
+
+/// The documents that this replica has parsed, and those that clients have registered with any replica.
+pub struct Documents {
+    parsed: Cache<Hash, Parsed>,
+    /// Texts of registered documents by hash. Without it, every replica knows only its own.
+    shared: Redis,
+}
+
+#[derive(Clone)]
+struct Parsed {
+    document: Arc<ExecutableDocument>,
+    weight: u32,
+}
+
+/// `extensions.persistedQuery` of a request.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object with version and sha256Hash")]
+struct PersistedQuery {
+    version: i64,
+    sha256_hash: String,
+}
+
+impl Documents {
+    /// No documents yet, and there the ones that replicas share.
+    #[must_use]
+    pub fn new(shared: Redis) -> Self {
+        let parsed = Cache::builder()
+            .max_capacity(CAPACITY)
+            .weigher(|_, parsed: &Parsed| parsed.weight)
+            .build();
+        Self { parsed, shared }
+    }
+
+    /// The document of a request that has its text, its hash in the extensions, or both; none when the text does not
+    /// parse, which execution then explains. With both, it is registered.
+    pub async fn resolve(
+        &self,
+        text: Option<&str>,
+        extensions: &Extensions,
+    ) -> Result<Option<Arc<ExecutableDocument>>, Refusal> {
+        let wanted = persisted_hash(extensions)?;
+        let Some(text) = text else {
+            let hash = wanted.ok_or_else(|| Refusal::malformed("query: is missing; send the document's text"))?;
+            return self.find(hash).await.map(Some).ok_or_else(not_found);
+        };
+        if text.len() > MAX_TEXT {
+            return Err(Refusal::malformed(format!(
+                "query: must be at most {MAX_TEXT} bytes long"
+            )));
+        }
+        let hash = Sha256::digest(text).into();
+        if wanted.is_some_and(|wanted| wanted != hash) {
+            return Err(Refusal::malformed(
+                "extensions.persistedQuery.sha256Hash: is not the SHA-256 of the query",
+            ));
+        }
+        let document = self.parse(hash, text);
+        if wanted.is_some() && document.is_some() {
+            // When Redis is gone, which it says itself, the document stays with this replica.
+            let _ = self.shared.set(&key(hash), text.as_bytes(), SHARED_FOR).await;
+        }
+        Ok(document)
+    }
+
+    fn parse(&self, hash: Hash, text: &str) -> Option<Arc<ExecutableDocument>> {
+        let parse = || {
+            parse_query(text).map(|document| Parsed {
+                document: Arc::new(document),
+                weight: u32::try_from(text.len()).unwrap_or(u32::MAX).max(MIN_WEIGHT),
+            })
+        };
+        Some(self.parsed.try_get_with(hash, parse).ok()?.document)
+    }
+
+    /// The document of that hash, if this replica has seen it or any has registered it.
+    async fn find(&self, hash: Hash) -> Option<Arc<ExecutableDocument>> {
+        if let Some(parsed) = self.parsed.get(&hash) {
+            return Some(parsed.document);
+        }
+        let found = self.shared.get(&key(hash)).await.ok().flatten()?;
+        let text = String::from_utf8(found).ok()?;
+        // What others may write to is not taken at its word.
+        let genuine = Hash::from(Sha256::digest(&text)) == hash;
+        genuine.then(|| self.parse(hash, &text)).flatten()
+    }
+}
+
+fn key(hash: Hash) -> String {
+    use std::fmt::Write;
+
+    hash.iter().fold("mercato:apq:".to_owned(), |mut key, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(key, "{byte:02x}");
+        key
+    })
+}
+
+/// The answer that makes clients send the text as well. It has status 200, because clients look for it in the body.
+fn not_found() -> Refusal {
+    Refusal {
+        status: StatusCode::OK,
+        code: "PERSISTED_QUERY_NOT_FOUND",
+        message: "PersistedQueryNotFound".into(),
+    }
+}
+
+fn persisted_hash(extensions: &Extensions) -> Result<Option<Hash>, Refusal> {
+    let Some(value) = extensions.get("persistedQuery") else {
+        return Ok(None);
+    };
+    let PersistedQuery { version, sha256_hash } = async_graphql::from_value(value.clone())
+        .map_err(|error| Refusal::malformed(format!("extensions.persistedQuery: {error}")))?;
+    if version != 1 {
+        return Err(Refusal::malformed("extensions.persistedQuery.version: must be 1"));
+    }
+    let hash = from_hex(&sha256_hash)
+        .ok_or_else(|| Refusal::malformed("extensions.persistedQuery.sha256Hash: must be 64 hexadecimal digits"))?;
+    Ok(Some(hash))
+}
+
+fn from_hex(text: &str) -> Option<Hash> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let bytes: Option<Vec<u8>> = pairs
+        .iter()
+        .map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?))
+        .collect();
+    rest.is_empty().then(|| bytes?.try_into().ok()).flatten()
+}

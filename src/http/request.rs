@@ -1,0 +1,173 @@
+//! Who asks: what the headers of a request say of its caller, found once for both transports.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::domain::actor::RequestId;
+use crate::error::{Error, Result};
+use crate::http::HttpState;
+use crate::http::observe::Seen;
+use crate::services::auth::{self, Credentials, Identified};
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const TENANT: HeaderName = HeaderName::from_static("x-tenant");
+
+/// Finds out who asks and leaves an [`Identified`] for the transport, which shows a failure in its own shape.
+pub async fn identify(
+    State(http): State<Arc<HttpState>>,
+    Extension(request_id): Extension<RequestId>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let host = http
+        .settings
+        .base_domain
+        .as_deref()
+        .and_then(|base| subdomain(host(&request)?, base));
+    let identified = match credentials(request.headers(), host.as_deref()) {
+        Ok(credentials) => auth::identify(&http.engine.services, request_id, credentials).await,
+        Err(error) => Err(error),
+    };
+    if let (Ok(caller), Some(seen)) = (&identified, request.extensions().get::<Seen>()) {
+        seen.caller(caller);
+    }
+    request
+        .extensions_mut()
+        .insert(Identified(identified.map_err(Arc::new)));
+    next.run(request).await
+}
+
+/// What the headers say, with `host_subdomain` as the shop's name when `X-Tenant` does not say it.
+fn credentials<'a>(headers: &'a HeaderMap, host_subdomain: Option<&'a str>) -> Result<Credentials<'a>> {
+    let malformed = |message| move || Error::Unauthenticated(message);
+    let bearer = header(headers, &AUTHORIZATION)
+        .map(|value| value.and_then(bearer))
+        .map(|token| token.ok_or_else(malformed("send the token as `Authorization: Bearer <token>`, once")))
+        .transpose()?;
+    let api_key = header(headers, &API_KEY)
+        .map(|value| value.ok_or_else(malformed("send the shop's key in X-API-Key, once")))
+        .transpose()?;
+    let tenant = header(headers, &TENANT)
+        .map(|value| value.ok_or_else(malformed("send the shop's subdomain in X-Tenant, once")))
+        .transpose()?;
+    Ok(Credentials {
+        bearer,
+        api_key,
+        subdomain: tenant.or(host_subdomain),
+    })
+}
+
+/// A header's value; `Some(None)` when it is sent but is empty, not ASCII, or sent twice.
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Option<&'a str>> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    let value = first.to_str().ok().map(str::trim).filter(|value| !value.is_empty());
+    Some(value.filter(|_| values.next().is_none()))
+}
+
+/// The token of an Authorization header (RFC 6750, section 2.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim_start();
+    let is_one_word = !token.is_empty() && !token.contains(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && is_one_word).then_some(token)
+}
+
+/// The host that the client asked for: HTTP/2 has it in the URI, HTTP/1.1 in a header.
+fn host(request: &Request) -> Option<&str> {
+    let header = || request.headers().get(HOST)?.to_str().ok();
+    request.uri().authority().map(Authority::as_str).or_else(header)
+}
+
+/// The first label of a host right below the base domain: `acme` of `acme.example.com:3000`.
+fn subdomain(host: &str, base_domain: &str) -> Option<String> {
+    let host = host
+        .rsplit_once(':')
+        .map_or(host, |(name, _port)| name)
+        .to_ascii_lowercase();
+    let label = host
+        .strip_suffix(&base_domain.to_ascii_lowercase())?
+        .strip_suffix('.')?;
+    (!label.is_empty() && !label.contains('.')).then(|| label.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .fold(HeaderMap::new(), |mut headers, (name, value)| {
+                headers.append(name, value);
+                headers
+            })
+    }
+
+    #[test]
+    fn headers_name_token_key_and_shop() {
+        let headers = headers(&[
+            ("authorization", "bearer  abc.def"),
+            ("x-api-key", "pk_1"),
+            ("x-tenant", " demo "),
+        ]);
+        let found = credentials(&headers, Some("host")).unwrap();
+        assert_eq!(
+            (found.bearer, found.api_key, found.subdomain),
+            (Some("abc.def"), Some("pk_1"), Some("demo"))
+        );
+        let none = HeaderMap::new();
+        let found = credentials(&none, Some("host")).unwrap();
+        assert_eq!(
+            (found.bearer, found.api_key, found.subdomain),
+            (None, None, Some("host"))
+        );
+    }
+
+    #[test]
+    fn malformed_headers_are_refused_with_what_is_right() {
+        for pairs in [
+            &[("authorization", "Basic dTpw")][..],
+            &[("authorization", "Bearer")],
+            &[("authorization", "Bearer a b")],
+            &[("authorization", "")],
+            &[("authorization", "Bearer töken")],
+            &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
+        ] {
+            let error = credentials(&headers(pairs), None).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "send the token as `Authorization: Bearer <token>`, once"
+            );
+        }
+        assert!(credentials(&headers(&[("x-api-key", "ü")]), None).is_err());
+        assert!(credentials(&headers(&[("x-tenant", "a"), ("x-tenant", "b")]), None).is_err());
+    }
+
+    #[test]
+    fn a_shop_has_one_label_below_the_base_domain() {
+        let shop = |host| subdomain(host, "Example.com");
+        assert_eq!(shop("acme.example.com").as_deref(), Some("acme"));
+        assert_eq!(shop("ACME.example.com:3000").as_deref(), Some("acme"));
+        for other in [
+            "example.com",
+            ".example.com",
+            "a.b.example.com",
+            "acmeexample.com",
+            "acme.example.org",
+            "[::1]:80",
+        ] {
+            assert_eq!(shop(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `/api/v1`: the routes of legacy integrators, as thin adapters over the GraphQL schema.
+//!
+//! REST decides nothing. A route reads its request strictly ([`extract`]), runs a stored GraphQL operation ([`run`]) and
+//! puts the result into the envelope ([`envelope`]). Who may do what, what is valid and what happens is the schema's to
+//! say, so that both transports always agree. Handlers carry their documentation, from which [`openapi`] is made.
+
+mod auth;
+mod envelope;
+mod extract;
+mod inventory;
+mod openapi;
+mod orders;
+mod products;
+mod run;
+mod tenants;
+mod values;
+
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use openapi::{openapi, openapi_json};
+
+use crate::error::Code;
+use crate::graphql::Engine;
+use crate::rest::envelope::Failure;
+
+/// Routes together with their documentation.
+type Routes = OpenApiRouter<Arc<Engine>>;
+
+/// All routes, relative to `/api/v1`. Requests must carry an [`Identified`](crate::services::auth::Identified).
+pub fn router() -> Router<Arc<Engine>> {
+    let (router, _) = routes().split_for_parts();
+    router.fallback(no_such_route).method_not_allowed_fallback(no_such_method)
+}
+
+fn routes() -> Routes {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .merge(tenants::routes())
+        .merge(auth::routes())
+        .merge(products::routes())
+        .merge(inventory::routes())
+        .merge(orders::routes())
+}
+
+async fn no_such_route() -> Failure {
+    Failure::new(Code::NotFound, "no such route")
+}
+
+/// Answers with the header `Allow`, which the router adds.
+async fn no_such_method() -> Failure {
+    Failure::new(Code::MethodNotAllowed, "this route has no such method; the header Allow lists those that it has")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The engine validates an operation before it runs it, and here runs nothing but introspection.
+    #[tokio::test]
+    async fn every_stored_operation_is_valid_and_used() {
+        let operations = [
+            tenants::operations(),
+            auth::operations(),
+            products::operations(),
+            inventory::operations(),
+            orders::operations(),
+        ];
+        let operations = operations.concat();
+        let schema = crate::graphql::schema();
+        for operation in &operations {
+            let response = schema.execute(operation.request(serde_json::json!({})).only_introspection()).await;
+            let errors = response.errors.iter().map(|error| &error.message);
+            assert_eq!(errors.collect::<Vec<_>>(), Vec::<&String>::new());
+        }
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rest/operations");
+        let files = fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file());
+        assert_eq!(operations.len(), files.count(), "an operation that no route runs, or a file that is missing");
+    }
+
+    /// `routes(routes!(..))` documents a handler where it mounts it; other ways to mount one do not.
+    #[test]
+    fn routes_are_mounted_with_their_documentation() {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rest")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let source = fs::read_to_string(&path).unwrap();
+                for undocumented in [".route(", ".route_service(", ".nest_service("] {
+                    let test_itself = format!("\"{undocumented}\"");
+                    assert!(!source.replace(&test_itself, "").contains(undocumented), "{}: {undocumented}", path.display());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests from outside: each starts the real server on a database of its own, and talks HTTP.
+//!
+//! They need the services that `make test` starts (`mercato dev -- cargo nextest run`).
+
+mod architecture;
+mod catalog;
+mod generated;
+mod support;

@@ -1,0 +1,101 @@
+//! A database for each test, copied from the migrated template, and ways to look into it.
+
+use mercato::config::{self, Config};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use uuid::Uuid;
+
+/// A database of the test's own. It goes with the private server that `make test` stops at the end.
+#[derive(Clone, Debug)]
+pub struct TestDatabase {
+    pub name: String,
+    pub app_url: String,
+    pub owner_url: String,
+}
+
+impl TestDatabase {
+    pub async fn create() -> Self {
+        let name = format!("test_{}", Uuid::now_v7().simple());
+        let (app_template, owner_template) = (variable("DATABASE_URL"), variable("MIGRATION_DATABASE_URL"));
+        let template = database_of(&owner_template).to_owned();
+        let admin = connect(&on_database(&owner_template, "postgres")).await;
+        let create = format!("create database {name} template {template}");
+        admin.batch_execute(&create).await.expect("a copy of the template");
+        Self {
+            app_url: on_database(&app_template, &name),
+            owner_url: on_database(&owner_template, &name),
+            name,
+        }
+    }
+
+    /// Settings for a server on this database.
+    pub fn config(&self) -> Config {
+        let key = std::fs::read_to_string(variable("JWT_PRIVATE_KEY_FILE")).expect("the signing key");
+        Config {
+            server: config::for_dev().expect("settings").server,
+            database_url: self.app_url.as_str().into(),
+            migration_database_url: None,
+            redis_url: variable("REDIS_URL").into(),
+            jwt_private_key: key.into(),
+        }
+    }
+
+    /// A connection as the server's role.
+    pub async fn as_app(&self) -> Client {
+        connect(&self.app_url).await
+    }
+
+    /// A connection as the owner, who is subject to row-level security too.
+    pub async fn as_owner(&self) -> Client {
+        connect(&self.owner_url).await
+    }
+
+    /// Runs a query with this tenant set and returns its rows as text, columns joined by `|`.
+    pub async fn rows(&self, tenant: Uuid, sql: &str) -> Vec<String> {
+        let client = self.as_owner().await;
+        let set = format!("set app.current_tenant_id = '{tenant}'");
+        client.batch_execute(&set).await.expect("the tenant is set");
+        text_rows(&client, sql).await
+    }
+
+    /// The invariants that every race and crash must leave standing. No rows means that all hold.
+    pub async fn violations(&self, tenant: Uuid) -> Vec<String> {
+        self.rows(tenant, include_str!("invariants.sql")).await
+    }
+}
+
+/// The rows of a query as text, columns joined by `|`.
+pub async fn text_rows(client: &Client, sql: &str) -> Vec<String> {
+    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let rows = messages.into_iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => {
+            let columns = (0..row.len()).map(|i| row.get(i).unwrap_or("null").to_owned());
+            Some(columns.collect::<Vec<_>>().join("|"))
+        }
+        _ => None,
+    });
+    rows.collect()
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+    tokio::spawn(connection);
+    client
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test`, which starts the services"))
+}
+
+fn database_of(url: &str) -> &str {
+    let path = url.split('?').next().unwrap_or(url);
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn on_database(url: &str, name: &str) -> String {
+    let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
+    let base = path.rsplit_once('/').map_or(path, |(base, _)| base);
+    match query {
+        Some(query) => format!("{base}/{name}?{query}"),
+        None => format!("{base}/{name}"),
+    }
+}

@@ -1,0 +1,36 @@
+-- One row for each broken promise, in the tenant that is set.
+select 'stock is negative: ' || product_id from inventory where quantity < 0
+union all
+select 'stock is not the sum of its movements: ' || i.product_id
+from inventory i
+where i.quantity <> (select coalesce(sum(m.delta), 0) from inventory_movements m where m.product_id = i.product_id)
+union all
+select 'order total is not the sum of its lines: ' || o.id
+from orders o
+where o.total_amount <> (select coalesce(sum(l.quantity * l.price_at_time), 0) from order_items l where l.order_id = o.id)
+union all
+select 'last history row is not the status: ' || o.id
+from orders o
+where o.status is distinct from (
+    select h.to_status from order_status_history h where h.order_id = o.id order by h.created_at desc, h.id desc limit 1)
+union all
+select 'illegal transition: ' || h.id
+from order_status_history h
+where (coalesce(h.from_status, ''), h.to_status) not in (
+    ('', 'PENDING'), ('PENDING', 'PAID'), ('PENDING', 'CANCELLED'), ('PAID', 'FULFILLED'), ('PAID', 'CANCELLED'),
+    ('FULFILLED', 'SHIPPED'), ('FULFILLED', 'CANCELLED'), ('SHIPPED', 'COMPLETED'))
+union all
+select 'stock of a cancelled order not returned once: ' || o.id
+from orders o
+where o.status = 'CANCELLED'
+  and (select coalesce(sum(m.delta), 0) from inventory_movements m where m.order_id = o.id) <> 0
+union all
+select 'stock of a live order not taken once: ' || o.id
+from orders o
+where o.status <> 'CANCELLED'
+  and (select coalesce(-sum(m.delta), 0) from inventory_movements m where m.order_id = o.id)
+      <> (select sum(l.quantity) from order_items l where l.order_id = o.id)
+union all
+select 'order without its audit row: ' || o.id
+from orders o
+where (select count(*) from audit_logs a where a.resource = 'orders' and a.resource_id = o.id and a.action = 'CREATE') <> 1;

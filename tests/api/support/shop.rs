@@ -1,0 +1,128 @@
+//! Shops as tests need them.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::TestServer;
+
+pub const PASSWORD: &str = "a-long-test-password";
+
+/// In whose name a request is made.
+#[derive(Clone, Debug)]
+pub enum As {
+    /// Nobody, of no shop.
+    Nobody,
+    /// An anonymous shopper with the shop's API key.
+    Shopper(String),
+    /// A logged-in user.
+    Token(String),
+}
+
+impl As {
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Nobody => vec![],
+            Self::Shopper(key) => vec![("x-api-key", key.clone())],
+            Self::Token(token) => vec![("authorization", format!("Bearer {token}"))],
+        }
+    }
+}
+
+/// A shop with one user of each role.
+#[derive(Clone, Debug)]
+pub struct Shop {
+    pub id: Uuid,
+    pub subdomain: String,
+    pub shopper: As,
+    pub admin: As,
+    pub merchant: As,
+    pub customer: As,
+    pub admin_id: Uuid,
+    pub customer_id: Uuid,
+}
+
+impl Shop {
+    pub(super) async fn open(server: &TestServer, subdomain: &str) -> Self {
+        let registered = server
+            .mutate(
+                &As::Nobody,
+                "mutation($input: TenantRegisterInput!) { tenantRegister(input: $input) {
+                    tenant { id } apiKey admin { id } userErrors { message } } }",
+                json!({"input": {"name": subdomain, "subdomain": subdomain, "adminEmail": "admin@example.com",
+                    "adminPassword": PASSWORD}}),
+            )
+            .await;
+        let shopper = As::Shopper(registered["apiKey"].as_str().expect("an API key").to_owned());
+        let (admin, admin_id) = login(server, subdomain, "admin@example.com").await;
+        for (email, role) in [("merchant@example.com", "MERCHANT"), ("customer@example.com", "CUSTOMER")] {
+            let input = json!({"input": {"email": email, "password": PASSWORD, "role": role}});
+            let create = "mutation($input: UserCreateInput!) { userCreate(input: $input) { user { id } userErrors { message } } }";
+            server.mutate(&admin, create, input).await;
+        }
+        let (merchant, _) = login(server, subdomain, "merchant@example.com").await;
+        let (customer, customer_id) = login(server, subdomain, "customer@example.com").await;
+        Self {
+            id: id(&registered["tenant"]["id"]),
+            subdomain: subdomain.to_owned(),
+            shopper,
+            admin,
+            merchant,
+            customer,
+            admin_id,
+            customer_id,
+        }
+    }
+
+    /// A further customer of this shop, logged in.
+    pub async fn another_customer(&self, server: &TestServer, email: &str) -> (As, Uuid) {
+        let input = json!({"input": {"email": email, "password": PASSWORD}});
+        let register =
+            "mutation($input: CustomerRegisterInput!) { customerRegister(input: $input) { user { id } userErrors { message } } }";
+        server.mutate(&self.shopper, register, input).await;
+        login(server, &self.subdomain, email).await
+    }
+
+    /// A product of this shop, with so many pieces in stock.
+    pub async fn product(&self, server: &TestServer, sku: &str, price: &str, quantity: i32) -> Uuid {
+        let input = json!({"input": {"name": format!("Product {sku}"), "sku": sku, "price": price, "quantity": quantity}});
+        let create = "mutation($input: ProductCreateInput!) { productCreate(input: $input) { product { id } userErrors { message } } }";
+        let created = server.mutate(&self.merchant, create, input).await;
+        assert_eq!(created["userErrors"], json!([]));
+        id(&created["product"]["id"])
+    }
+
+    /// Places an order and returns the payload of `orderCreate`.
+    pub async fn order(&self, server: &TestServer, who: &As, items: &[(Uuid, i64)]) -> Value {
+        server.mutate(who, ORDER_CREATE, json!({ "input": order_input(items) })).await
+    }
+}
+
+pub const ORDER_CREATE: &str = "mutation($input: OrderCreateInput!) { orderCreate(input: $input) {
+    order { id status totalAmount { amount currencyCode } customerId allowedTransitions
+        items { id productId sku name quantity priceAtTime { amount } } }
+    userErrors { code message field details } } }";
+
+/// A valid order of these products.
+pub fn order_input(items: &[(Uuid, i64)]) -> Value {
+    let items: Vec<_> = items.iter().map(|(id, quantity)| json!({"productId": id, "quantity": quantity})).collect();
+    json!({
+        "customerName": "Ada Lovelace",
+        "customerEmail": "ada@example.com",
+        "shippingAddress": {"street": "12 St James's Square", "city": "London", "zip": "SW1Y 4JH", "country": "GB"},
+        "items": items,
+    })
+}
+
+/// Logs in and returns who one is then.
+pub async fn login(server: &TestServer, tenant: &str, email: &str) -> (As, Uuid) {
+    let login = "mutation($input: LoginInput!) { login(input: $input) { accessToken viewer { id } userErrors { message } } }";
+    let input = json!({"input": {"tenant": tenant, "email": email, "password": PASSWORD}});
+    let payload = server.mutate(&As::Nobody, login, input).await;
+    let token = payload["accessToken"].as_str().unwrap_or_else(|| panic!("logged in: {payload:#}"));
+    (As::Token(token.to_owned()), id(&payload["viewer"]["id"]))
+}
+
+/// The UUID in a JSON string.
+pub fn id(value: &Value) -> Uuid {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("an id: {value}"))
+}
