@@ -13,7 +13,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TARGET_DIR ?= target
 
 MERCATO := $(CARGO_TARGET_DIR)/debug/mercato
-# What `schema.graphql` and `openapi.json` should be, made anew to be copied or compared.
+# What the generated files should be, made anew to be compared.
 RENDERED := $(CARGO_TARGET_DIR)/rendered
 
 .PHONY: help
@@ -59,7 +59,7 @@ clippy:
 .PHONY: check-generated
 check-generated: build
 	$(render)
-	@for file in schema.graphql openapi.json; do \
+	@for file in schema.graphql openapi.json .env.example; do \
 	  diff -u $$file $(RENDERED)/$$file \
 	    || { echo "$$file is stale: run 'make generated' and commit what it writes" >&2; exit 1; }; \
 	done
@@ -69,10 +69,9 @@ fmt: ## Formats the code
 	cargo fmt
 
 .PHONY: generated schema
-generated schema: ## Writes schema.graphql and openapi.json anew
-	cargo build --locked --bin mercato
-	$(render)
-	cp $(RENDERED)/schema.graphql $(RENDERED)/openapi.json .
+generated schema: setup build ## Writes schema.graphql, openapi.json, .env.example and src/db/schema.rs anew
+	$(MERCATO) dev --data-dir $(CARGO_TARGET_DIR)/test-services --fresh -- \
+	  env UPDATE_GENERATED=1 cargo test --locked --test api generated::
 
 .PHONY: bench
 bench: setup ## Measures what a request costs
@@ -93,4 +92,5 @@ define render
 @mkdir -p $(RENDERED)
 $(MERCATO) schema > $(RENDERED)/schema.graphql
 $(MERCATO) openapi > $(RENDERED)/openapi.json
+$(MERCATO) env-example > $(RENDERED)/.env.example
 endef

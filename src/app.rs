@@ -55,7 +55,6 @@ impl App {
     }
 
     /// Every route of the server, for those who bring requests of their own.
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         http::router(&self.http)
     }
@@ -105,7 +104,7 @@ pub async fn serve(
         }
     };
     tokio::select! {
-        served = server => Ok(served?),
+        ended = server => Ok(ended?),
         () = out_of_time => {
             tracing::warn!("some requests did not finish in time and are cut off");
             Ok(())

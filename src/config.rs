@@ -96,21 +96,37 @@ enum Mode {
 }
 
 /// What `serve` needs, from the environment.
+///
+/// # Errors
+///
+/// Everything that is missing or wrong, at once.
 pub fn for_serve() -> Result<Config, ConfigErrors> {
     serve(&environment)
 }
 
 /// What `dev` needs, from the environment.
+///
+/// # Errors
+///
+/// Everything that is missing or wrong, at once.
 pub fn for_dev() -> Result<DevConfig, ConfigErrors> {
     dev(&environment)
 }
 
 /// What `migrate` needs, from the environment: PostgreSQL, as the role that owns the tables.
+///
+/// # Errors
+///
+/// Everything that is missing or wrong, at once.
 pub fn for_migrate() -> Result<SecretString, ConfigErrors> {
     migrate(&environment)
 }
 
 /// What `seed` needs, from the environment: PostgreSQL, as the role that row-level security holds.
+///
+/// # Errors
+///
+/// Everything that is missing or wrong, at once.
 pub fn for_seed() -> Result<SecretString, ConfigErrors> {
     seed(&environment)
 }

@@ -30,7 +30,10 @@ as_superuser() {
   psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres "$@"
 }
 
-as_superuser --file "${MERCATO_ROLES:-/mercato/roles.sql}"
+sql=${MERCATO_SQL:-/mercato}
+as_superuser --file "$sql/roles.sql"
+exists=$(as_superuser --tuples-only --no-align --command "SELECT 1 FROM pg_database WHERE datname = 'mercato'")
+[[ -n $exists ]] || as_superuser --file "$sql/database.sql"
 
 # The passwords travel in the environment: arguments can be read by every process.
 as_superuser <<'SQL'

@@ -15,7 +15,7 @@ DECLARE
     role_name text;
 BEGIN
     FOREACH role_name IN ARRAY ARRAY[
-        'mercato_owner', 'mercato_app', 'mercato_system', 'mercato_audit', 'mercato_search'
+        'mercato_owner', 'mercato_app', 'mercato_system', 'mercato_audit', 'mercato_search', 'mercato_definers'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
             EXECUTE format('CREATE ROLE %I', role_name);
@@ -42,9 +42,18 @@ ALTER ROLE mercato_audit NOLOGIN NOINHERIT NOCREATEDB NOSUPERUSER NOCREATEROLE N
 -- Owns the product search function, which filters by tenant itself.
 ALTER ROLE mercato_search NOLOGIN NOINHERIT NOCREATEDB NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 
+-- Stands between the owner and those two; see the last statements.
+ALTER ROLE mercato_definers NOLOGIN NOINHERIT NOCREATEDB NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+
 GRANT mercato_system TO mercato_app;
 
--- Migrations give functions to these two, and replace them later. ALTER FUNCTION .. OWNER TO asks for membership
--- (since PostgreSQL 16 with the SET option, which a plain GRANT includes), and for CREATE on the function's schema
--- by the new owner, which the migration itself grants: schemas belong to a database, roles to the cluster.
-GRANT mercato_audit, mercato_search TO mercato_owner;
+-- Migrations give functions to mercato_audit and mercato_search. ALTER FUNCTION .. OWNER TO asks for membership (since
+-- PostgreSQL 16 with the SET option, which a plain GRANT includes), and for CREATE on the schema by the new owner,
+-- which the migration itself grants for that moment: schemas belong to a database, roles to the cluster.
+--
+-- The owner must not inherit from the two, or their row-level security policies would be the owner's too and let it
+-- read every tenant. Nor can it be NOINHERIT: before PostgreSQL 16 a database's owner could then create nothing in it.
+-- Through a role that is, the membership counts and the powers do not pass.
+GRANT mercato_audit, mercato_search TO mercato_definers;
+
+GRANT mercato_definers TO mercato_owner;

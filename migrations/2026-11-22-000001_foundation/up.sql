@@ -96,7 +96,11 @@ $$;
 grant create on schema public to mercato_audit;
 alter function write_audit() owner to mercato_audit;
 revoke create on schema public from mercato_audit;
+set local role mercato_audit;
 revoke execute on function write_audit() from public;
+-- To put it on tables, which is all that the owner can do with it.
+grant execute on function write_audit() to mercato_owner;
+reset role;
 
 -- Puts the audit triggers on a table: `select audit_table('users', '{password_hash,mfa_secret}')`.
 create function audit_table(audited regclass, omitted text[] default '{}') returns void

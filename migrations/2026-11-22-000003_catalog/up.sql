@@ -55,8 +55,10 @@ $$;
 grant create on schema public to mercato_search;
 alter function search_products(text) owner to mercato_search;
 revoke create on schema public from mercato_search;
+set local role mercato_search;
 revoke execute on function search_products(text) from public;
 grant execute on function search_products(text) to mercato_app;
+reset role;
 
 create table inventory (
     id         uuid        not null,

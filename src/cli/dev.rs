@@ -135,7 +135,8 @@ fn services_env(config: &Config) -> String {
     let lines = [("DATABASE_URL", config.database_url.expose_secret()), ("REDIS_URL", config.redis_url.expose_secret())]
         .into_iter()
         .chain(migration);
-    lines.map(|(name, value)| format!("{name}={value}\n")).collect()
+    let lines: Vec<_> = lines.map(|(name, value)| format!("{name}={value}\n")).collect();
+    lines.concat()
 }
 
 /// Writes a file that only its owner can read.

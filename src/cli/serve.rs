@@ -18,6 +18,8 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     app.services.db.check_role().await?;
     let address = SocketAddr::new(settings.host, settings.port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("PORT: cannot listen on {address}"))?;
+    // With PORT=0 nobody else could tell.
+    let address = listener.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
     app::serve(app, listener, asked_to_stop()?, settings.shutdown_grace).await?;
     tracing::info!("stopped");

@@ -3,6 +3,9 @@
 //! Everything here ends soon, whatever state Redis is in. After a failure a breaker opens: for a second callers are
 //! told at once that Redis is gone; then one of them is let through to find out, and so on.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -80,11 +83,19 @@ impl Redis {
     }
 
     /// The value of a key.
+    ///
+    /// # Errors
+    ///
+    /// [`RedisGone`], with which the caller goes on.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, RedisGone> {
         self.run(redis::cmd("GET").arg(key)).await
     }
 
     /// Sets a key's value and how long it lasts, with a resolution of a millisecond.
+    ///
+    /// # Errors
+    ///
+    /// [`RedisGone`], with which the caller goes on.
     pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), RedisGone> {
         let milliseconds = ttl.as_millis().max(1);
         self.run(redis::cmd("SET").arg(key).arg(value).arg("PX").arg(milliseconds))
@@ -245,200 +256,5 @@ impl Breaker {
     fn milliseconds(&self, moment: Instant) -> u64 {
         let age = moment.saturating_duration_since(self.born).as_millis();
         u64::try_from(age).unwrap_or(u64::MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-    use std::process::{Child, Command, Stdio};
-
-    use futures_util::FutureExt;
-    use futures_util::future::join_all;
-    use rustix::process::{Pid, Signal, kill_process};
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::error::Code;
-
-    /// A Redis server on a socket in a directory of its own, which ends with the test.
-    struct Server {
-        directory: TempDir,
-        process: Child,
-    }
-
-    impl Server {
-        fn start() -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            let process = Self::run(&directory);
-            Self { directory, process }
-        }
-
-        fn run(directory: &TempDir) -> Child {
-            let socket = directory.path().join("redis.sock");
-            Command::new("redis-server")
-                .args(["--port", "0", "--save", "", "--daemonize", "no", "--unixsocket"])
-                .arg(socket)
-                .current_dir(directory.path())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap()
-        }
-
-        fn kill(&mut self) {
-            self.process.kill().unwrap();
-            self.process.wait().unwrap();
-        }
-
-        fn restart(&mut self) {
-            self.kill();
-            self.process = Self::run(&self.directory);
-        }
-
-        fn signal(&self, signal: Signal) {
-            kill_process(Pid::from_child(&self.process), signal).unwrap();
-        }
-
-        fn socket(&self) -> PathBuf {
-            self.directory.path().join("redis.sock")
-        }
-
-        fn client(&self) -> Redis {
-            Redis::new(&format!("unix://{}", self.socket().display())).unwrap()
-        }
-    }
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            self.kill();
-        }
-    }
-
-    const TTL: Duration = Duration::from_secs(60);
-
-    /// A failed attempt takes time itself, so that this is no busy loop.
-    async fn until_it_answers(redis: &Redis) {
-        let answered = async { while redis.ping().await.is_err() {} };
-        tokio::time::timeout(Duration::from_secs(10), answered)
-            .await
-            .expect("Redis answers within 10 s");
-    }
-
-    #[tokio::test]
-    async fn values_last_until_their_time_is_over() {
-        let server = Server::start();
-        let redis = server.client();
-        until_it_answers(&redis).await;
-        assert_eq!(redis.get("key").await, Ok(None));
-        redis.set("key", b"\0\xff any bytes", TTL).await.unwrap();
-        assert_eq!(redis.get("key").await, Ok(Some(b"\0\xff any bytes".to_vec())));
-
-        redis.set("key", b"brief", Duration::ZERO).await.unwrap();
-        let over = async { while redis.get("key").await != Ok(None) {} };
-        tokio::time::timeout(Duration::from_secs(10), over)
-            .await
-            .expect("the key expires");
-    }
-
-    #[tokio::test]
-    async fn a_socket_has_two_spellings() {
-        let server = Server::start();
-        until_it_answers(&server.client()).await;
-        for scheme in ["unix", "redis+unix"] {
-            let redis = Redis::new(&format!("{scheme}://{}?db=1", server.socket().display())).unwrap();
-            redis.set(scheme, b"here", TTL).await.unwrap();
-            assert_eq!(redis.get(scheme).await, Ok(Some(b"here".to_vec())));
-        }
-        assert_eq!(server.client().get("unix").await, Ok(None), "it is in another database");
-    }
-
-    #[tokio::test]
-    async fn a_wrong_url_is_refused_before_anything_connects() {
-        let error = format!("{:#}", Redis::new("rediss://:hunter2@localhost").unwrap_err());
-        assert!(
-            error.starts_with("REDIS_URL: ") && !error.contains("hunter2"),
-            "{error}"
-        );
-        assert!(Redis::new("localhost").is_err());
-        assert!(Redis::new("redis://nowhere.invalid").is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_dead_redis_costs_one_wait_and_comes_back() {
-        let mut server = Server::start();
-        let redis = server.client();
-        until_it_answers(&redis).await;
-        // As many connections as there can be, all of which are about to die.
-        let all = || async { join_all((0..50).map(|_| redis.get("key"))).await };
-        assert!(all().await.iter().all(Result::is_ok));
-
-        server.kill();
-        assert_eq!(redis.get("key").await, Err(RedisGone));
-        for _ in 0..1000 {
-            let answer = redis.set("key", b"", TTL).now_or_never();
-            assert_eq!(answer, Some(Err(RedisGone)), "it answers without waiting for anything");
-        }
-        let reason = redis.ping().await.unwrap_err();
-        assert_eq!(reason.code(), Code::ServiceUnavailable);
-
-        server.process = Server::run(&server.directory);
-        until_it_answers(&redis).await;
-        assert!(all().await.iter().all(Result::is_ok), "no connection of before is left");
-    }
-
-    #[tokio::test]
-    async fn a_restart_between_two_commands_is_survived() {
-        let mut server = Server::start();
-        let redis = server.client();
-        until_it_answers(&redis).await;
-        server.restart();
-        // Without the help of ping: the breaker lets one through after its pause.
-        let answered = async {
-            while redis.get("key").await.is_err() {
-                tokio::task::yield_now().await
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), answered)
-            .await
-            .expect("Redis answers within 10 s");
-    }
-
-    #[tokio::test]
-    async fn a_stalled_redis_is_given_up_soon() {
-        let server = Server::start();
-        let redis = server.client();
-        until_it_answers(&redis).await;
-        server.signal(Signal::STOP);
-        let answer = tokio::time::timeout(Duration::from_secs(5), redis.get("key")).await;
-        server.signal(Signal::CONT);
-        assert_eq!(answer, Ok(Err(RedisGone)));
-        until_it_answers(&redis).await;
-        assert_eq!(redis.get("key").await, Ok(None));
-    }
-
-    #[tokio::test]
-    async fn why_it_cannot_connect_is_known() {
-        let redis = Redis::new("unix:///nowhere/redis.sock").unwrap();
-        let error = redis.connection().await.err().unwrap().to_string();
-        assert!(error.contains("No such file"), "{error}");
-    }
-
-    #[test]
-    fn the_breaker_lets_one_through_after_each_pause() {
-        let breaker = Breaker::new();
-        let after = |milliseconds| breaker.born + Duration::from_millis(milliseconds);
-        assert!(breaker.lets_through(after(0)) && breaker.lets_through(after(0)));
-        assert!(!breaker.close(), "nothing was wrong");
-
-        assert!(breaker.open(after(10)), "the first failure");
-        assert!(!breaker.open(after(20)), "the second one");
-        assert!(!breaker.lets_through(after(1019)));
-        assert!(breaker.lets_through(after(1020)));
-        assert!(!breaker.lets_through(after(1020)), "one is trying");
-        assert!(breaker.lets_through(after(2020)), "that one never came back");
-
-        assert!(breaker.close(), "the first success");
-        assert!(!breaker.close(), "the second one");
-        assert!(breaker.lets_through(after(2020)) && breaker.lets_through(after(2020)));
     }
 }

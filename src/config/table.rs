@@ -104,7 +104,7 @@ pub(super) static REDIS_URL: Setting<SecretString> = Setting::new("REDIS_URL", "
     .needed_by("serve");
 
 pub(super) static JWT_PRIVATE_KEY: Setting<SecretString> = Setting::new("JWT_PRIVATE_KEY", "PEM", parse::private_key)
-    .what("the RSA private key that signs access tokens, in PEM with \\n for line ends; `mercato keys generate` makes one")
+    .what("the RSA key that signs access tokens: PEM, with \\n for line ends; `mercato keys generate` makes one")
     .example(r#""-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----\n""#)
     .secret()
     .needed_by("serve");

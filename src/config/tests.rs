@@ -114,7 +114,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         "DATABASE_URL is not set: the PostgreSQL URL of the role mercato_app, like \
          postgresql://mercato_app:PASSWORD@HOST/mercato",
         "REDIS_URL is not set: the URL of Redis, like redis://:PASSWORD@HOST:6379 or unix:///path/to/redis.sock",
-        "JWT_PRIVATE_KEY is not set: the RSA private key that signs access tokens, in PEM with \\n for line ends; \
+        "JWT_PRIVATE_KEY is not set: the RSA key that signs access tokens: PEM, with \\n for line ends; \
          `mercato keys generate` makes one",
     ];
     assert_eq!(problems(wrong), expected);

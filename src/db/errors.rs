@@ -14,6 +14,10 @@ impl From<DieselError> for Error {
                 DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
                 _,
             ) => Self::Unavailable(error.into()),
+            // The one text that JSON can say and PostgreSQL cannot store.
+            DieselError::DatabaseError(_, info) if info.message().starts_with("invalid byte sequence") => {
+                Self::field("input", "text must not contain the character NUL")
+            }
             DieselError::DatabaseError(_, info) if is_passing(info.message()) => Self::Unavailable(error.into()),
             _ => Self::Internal(error.into()),
         }

@@ -92,24 +92,31 @@ impl Db {
             bypasses: bool,
             #[diesel(sql_type = diesel::sql_types::Bool)]
             owns: bool,
+            #[diesel(sql_type = diesel::sql_types::Bool)]
+            inherits: bool,
         }
         let mut conn = self.connection().await?;
         let power: Power = diesel::sql_query(
             "select current_user::text as role, r.rolsuper or r.rolbypassrls as bypasses, \
                 exists (select from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') \
-                        and pg_has_role(current_user, c.relowner, 'usage')) as owns \
+                        and pg_has_role(current_user, c.relowner, 'usage')) as owns, \
+                exists (select from pg_roles s where s.rolname = 'mercato_system' \
+                        and pg_has_role(current_user, s.oid, 'usage')) as inherits \
              from pg_roles r where r.rolname = current_user",
         )
         .get_result(&mut *conn)
         .await
         .context("DATABASE_URL: cannot read the role's rights")?;
-        anyhow::ensure!(
-            !power.bypasses && !power.owns,
-            "DATABASE_URL: role {} {}, so row-level security would not hold; connect as mercato_app",
-            power.role,
-            if power.bypasses { "is a superuser or bypasses row-level security" } else { "owns tables" }
-        );
-        Ok(())
+        let too_much = match power {
+            Power { bypasses: true, .. } => "is a superuser or bypasses row-level security",
+            Power { owns: true, .. } => "owns tables",
+            Power { inherits: true, .. } => "has the rights of mercato_system without asking for them",
+            _ => return Ok(()),
+        };
+        anyhow::bail!(
+            "DATABASE_URL: role {} {too_much}, so the walls between shops would not hold; connect as mercato_app",
+            power.role
+        )
     }
 }
 

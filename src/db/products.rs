@@ -98,6 +98,7 @@ pub async fn insert(tx: &TenantTx, id: Uuid, product: NewProduct) -> Result<Prod
 pub async fn update(tx: &TenantTx, id: Uuid, changes: ProductChanges) -> Result<Option<ProductRow>> {
     #[derive(AsChangeset)]
     #[diesel(table_name = products)]
+    #[expect(clippy::option_option, reason = "diesel's way to tell null from unchanged")]
     struct Changeset {
         name: Option<String>,
         description: Option<String>,

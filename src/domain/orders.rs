@@ -92,13 +92,13 @@ pub struct NewOrder {
     #[garde(skip)]
     pub customer_id: Option<Uuid>,
     /// Who receives it.
-    #[garde(custom(is_text::<1, 200>), rename("customerName"))]
+    #[garde(custom(is_text::<1, 200>))]
     pub customer_name: String,
     /// Where to write about it.
-    #[garde(custom(is_email), rename("customerEmail"))]
+    #[garde(custom(is_email))]
     pub customer_email: String,
     /// Where it goes.
-    #[garde(dive, rename("shippingAddress"))]
+    #[garde(dive)]
     pub shipping_address: Address,
     /// What is bought: 1 to 100 lines.
     #[garde(length(min = 1, max = 100), dive)]

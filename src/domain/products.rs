@@ -24,7 +24,7 @@ pub struct NewProduct {
     #[garde(inner(custom(is_text::<1, 100>)))]
     pub category: Option<String>,
     /// Pictures, at most twenty.
-    #[garde(custom(are_image_urls), rename("imageUrls"))]
+    #[garde(custom(are_image_urls))]
     pub image_urls: Vec<String>,
     /// Pieces in stock at the start.
     #[garde(custom(is_quantity::<0>))]
@@ -53,7 +53,7 @@ pub struct ProductChanges {
     #[garde(inner(inner(custom(is_text::<1, 100>))))]
     pub category: Option<Option<String>>,
     /// Pictures, replacing all there were.
-    #[garde(inner(custom(are_image_urls)), rename("imageUrls"))]
+    #[garde(inner(custom(are_image_urls)))]
     pub image_urls: Option<Vec<String>>,
     /// Whether it can be seen and bought.
     #[garde(skip)]
@@ -74,6 +74,7 @@ impl ProductChanges {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it so")]
 fn are_image_urls(urls: &[String], (): &()) -> garde::Result {
     if urls.len() > 20 {
         return Err(garde::Error::new("must be at most 20 URLs"));

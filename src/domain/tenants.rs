@@ -28,10 +28,10 @@ pub struct NewTenant {
     #[garde(custom(is_subdomain))]
     pub subdomain: String,
     /// The first admin's e-mail address.
-    #[garde(custom(is_email), rename("adminEmail"))]
+    #[garde(custom(is_email))]
     pub admin_email: String,
     /// The first admin's password.
-    #[garde(custom(is_password), rename("adminPassword"))]
+    #[garde(custom(is_password))]
     pub admin_password: String,
     /// ISO 4217 code of the currency that the shop sells in.
     #[garde(custom(is_currency))]
@@ -46,6 +46,7 @@ const RESERVED_SUBDOMAINS: [&str; 34] = [
 ];
 
 /// A DNS label (RFC 1035, section 2.3.1) of 3 to 63 characters that is not reserved.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it so")]
 fn is_subdomain(value: &str, (): &()) -> garde::Result {
     let label = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let well_formed = (3..=63).contains(&value.len())
@@ -64,6 +65,7 @@ fn is_subdomain(value: &str, (): &()) -> garde::Result {
 }
 
 /// An active currency of ISO 4217 that money is counted in with at most two decimals.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it so")]
 fn is_currency(code: &str, (): &()) -> garde::Result {
     if CURRENCIES.contains(&code) {
         Ok(())

@@ -1,5 +1,7 @@
 //! Checks that several inputs share. Each message says what would be right.
 
+#![expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls each check with references to value and context")]
+
 use garde::Validate;
 
 use crate::error::{Error, FieldError, Result};
@@ -8,11 +10,20 @@ use crate::error::{Error, FieldError, Result};
 pub fn check<T: Validate<Context = ()>>(input: &T) -> Result<()> {
     input.validate().map_err(|report| {
         let fields = report.iter().map(|(path, error)| {
-            // garde writes `items[0].quantity`.
-            let path = path.to_string().replace('[', ".").replace(']', "");
-            FieldError::new(&path, error.to_string())
+            FieldError::new(&as_clients_write(&path.to_string()), error.to_string())
         });
         Error::Validation(fields.collect())
+    })
+}
+
+/// A path as clients write it: `shippingAddress.zip`, `items.0.quantity`. garde writes Rust's field names and brackets.
+fn as_clients_write(path: &str) -> String {
+    let path = path.replace('[', ".").replace(']', "");
+    let mut words = path.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |path, word| {
+        let (initial, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
+        path + &initial.to_uppercase() + rest
     })
 }
 
@@ -87,5 +98,23 @@ pub(crate) fn is_https_url(value: &str, (): &()) -> garde::Result {
         Ok(())
     } else {
         Err(garde::Error::new("must be an https:// URL of at most 2048 characters"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_those_of_the_client() {
+        for (path, expected) in [
+            ("name", "name"),
+            ("image_urls", "imageUrls"),
+            ("shipping_address.zip", "shippingAddress.zip"),
+            ("items[12].quantity", "items.12.quantity"),
+            ("", ""),
+        ] {
+            assert_eq!(as_clients_write(path), expected);
+        }
     }
 }

@@ -140,7 +140,9 @@ pub fn complete(errors: &mut [ServerError], request_id: &RequestId) {
 #[must_use]
 pub fn error_response(error: Arc<Error>, request_id: &RequestId) -> Response {
     let mut errors = vec![async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default())];
-    errors.iter_mut().for_each(|error| error.locations.clear());
+    for error in &mut errors {
+        error.locations.clear();
+    }
     complete(&mut errors, request_id);
     Response::from_errors(errors)
 }

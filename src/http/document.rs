@@ -1,7 +1,56 @@
-//! What a parsed document says of the operation that is about to run.
+//! Documents: which of them can be parsed safely, and what they say of the operation that is about to run.
 
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition};
 use async_graphql::{ServerError, Value, Variables};
+
+/// How deep brackets may nest. `GraphiQL`'s introspection takes about fifteen levels.
+const MAX_NESTING: usize = 64;
+
+/// Says what is wrong with a text that the parser had better not see.
+///
+/// The parser calls itself for every bracket and does not count: two kilobytes of them would overflow the stack, and end
+/// the process. So brackets are counted here first, where strings and comments are told apart exactly as it does.
+pub fn check_nesting(text: &str) -> Result<(), &'static str> {
+    let mut depth = 0_usize;
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = match byte {
+            b'#' => tail
+                .iter()
+                .position(|byte| matches!(byte, b'\n' | b'\r'))
+                .map_or(&[], |end| &tail[end..]),
+            b'"' => after_string(tail)?,
+            _ => tail,
+        };
+        match byte {
+            b'(' | b'[' | b'{' if depth == MAX_NESTING => return Err("nests more than 64 brackets"),
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What follows a string whose opening quote was just passed.
+fn after_string(text: &[u8]) -> Result<&[u8], &'static str> {
+    let (mut rest, end): (_, &[u8]) = match text.strip_prefix(b"\"\"") {
+        Some(block) => (block, b"\"\"\""),
+        None => (text, b"\""),
+    };
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix(end) {
+            return Ok(after);
+        }
+        let escaped = rest
+            .strip_prefix(b"\\")
+            .is_some_and(|after| end.len() == 1 || after.starts_with(end));
+        let length = if escaped { 1 + end.len() } else { 1 };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    // The parser would take three quotes without an end for an empty string and the start of another one.
+    Err("has a string without an end")
+}
 
 /// The operation that will run, as `GetOperation` of the GraphQL specification picks it; none when that is ambiguous.
 pub fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
@@ -56,6 +105,48 @@ mod tests {
         assert_eq!(kind(both, Some("B")), Some(OperationType::Mutation));
         assert_eq!(kind(both, Some("C")), None);
         assert_eq!(kind(both, None), None);
+    }
+
+    #[test]
+    fn brackets_are_counted_wherever_the_parser_would_follow_them() {
+        for (open, close) in [("[", "]"), ("{", "}"), ("(", ")"), ("[{(", ")}]")] {
+            let nested = |levels: usize| open.repeat(levels / open.len()) + &close.repeat(levels / open.len());
+            assert_eq!(check_nesting(&nested(63)), Ok(()));
+            assert!(check_nesting(&nested(66)).is_err());
+        }
+        let deep = "[".repeat(65);
+        for hidden in [
+            format!("# {deep}\n"),
+            format!("# {deep}"),
+            format!("\" {deep} \\\" {deep} \\\\\""),
+            format!("\"\"\" \" {deep} \\\"\"\" {deep} \"\"\""),
+            format!("\"\" \"{deep}\""),
+        ] {
+            assert_eq!(check_nesting(&hidden), Ok(()), "{hidden}");
+            assert!(check_nesting(&(hidden.clone() + "\n" + &deep)).is_err(), "{hidden}");
+        }
+        for visible in [
+            format!("# \r{deep}"),
+            format!("\"\" {deep}"),
+            format!("\" \\\\\" {deep}"),
+            "[ \"]\" ".repeat(65),
+        ] {
+            assert!(check_nesting(&visible).is_err(), "{visible}");
+        }
+        for endless in ["\"\"\" \" [", "\"\"\"\"", "\"abc", "\"\\\""] {
+            assert_eq!(check_nesting(endless), Err("has a string without an end"), "{endless}");
+        }
+    }
+
+    #[test]
+    fn the_parser_survives_what_is_let_through() {
+        for (open, close) in [("[", "]"), ("{a:", "}"), ("[{a:", "}]")] {
+            let levels = 62 / open.replace("a:", "").len();
+            let value = format!("{}1{}", open.repeat(levels), close.repeat(levels));
+            let query = format!("{{ a(b: {value}) }}");
+            assert_eq!(check_nesting(&query), Ok(()));
+            assert!(parse_query(&query).is_ok());
+        }
     }
 
     #[test]

@@ -47,9 +47,10 @@ async fn ready(State(http): State<Arc<HttpState>>) -> Response {
     let db = is_there("the database", http.engine.services.db.ping());
     let redis = is_there("Redis", http.redis.ping());
     let (db, redis) = join(db, redis).await;
-    let (code, status) = match db && redis {
-        true => (StatusCode::OK, "ready"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "error"),
+    let (code, status) = if db && redis {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "error")
     };
     let word = |fine| if fine { "ok" } else { "error" };
     let readiness = Readiness {
@@ -62,16 +63,11 @@ async fn ready(State(http): State<Arc<HttpState>>) -> Response {
 
 /// Whether a dependency answers in time; if not, why goes to the log.
 async fn is_there(name: &str, ping: impl Future<Output = Result<()>>) -> bool {
-    let too_late = |_| {
-        Err(Error::Unavailable(anyhow::anyhow!(
-            "no answer from {name} within {PATIENCE:?}"
-        )))
-    };
-    timeout(PATIENCE, ping)
-        .await
-        .unwrap_or_else(too_late)
-        .inspect_err(Error::log)
-        .is_ok()
+    let answer = timeout(PATIENCE, ping).await.unwrap_or_else(|_| {
+        let late = anyhow::anyhow!("no answer from {name} within {PATIENCE:?}");
+        Err(Error::Unavailable(late))
+    });
+    answer.inspect_err(Error::log).is_ok()
 }
 
 /// The metrics in the text format of Prometheus.

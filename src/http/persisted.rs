@@ -15,6 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::clients::redis::Redis;
+use crate::http::document::check_nesting;
 use crate::http::errors::Refusal;
 
 /// The longest document that is parsed, in bytes. `GraphiQL`'s introspection takes two thousand.
@@ -86,7 +87,7 @@ impl Documents {
                 "extensions.persistedQuery.sha256Hash: is not the SHA-256 of the query",
             ));
         }
-        let document = self.parse(hash, text);
+        let document = self.parse(hash, text)?;
         if wanted.is_some() && document.is_some() {
             // When Redis is gone, which it says itself, the document stays with this replica.
             let _ = self.shared.set(&key(hash), text.as_bytes(), SHARED_FOR).await;
@@ -94,14 +95,20 @@ impl Documents {
         Ok(document)
     }
 
-    fn parse(&self, hash: Hash, text: &str) -> Option<Arc<ExecutableDocument>> {
-        let parse = || {
-            parse_query(text).map(|document| Parsed {
-                document: Arc::new(document),
-                weight: u32::try_from(text.len()).unwrap_or(u32::MAX).max(MIN_WEIGHT),
-            })
+    fn parse(&self, hash: Hash, text: &str) -> Result<Option<Arc<ExecutableDocument>>, Refusal> {
+        if let Some(parsed) = self.parsed.get(&hash) {
+            return Ok(Some(parsed.document));
+        }
+        check_nesting(text).map_err(|wrong| Refusal::malformed(format!("query: {wrong}")))?;
+        let Ok(document) = parse_query(text) else {
+            return Ok(None);
         };
-        Some(self.parsed.try_get_with(hash, parse).ok()?.document)
+        let parsed = Parsed {
+            document: Arc::new(document),
+            weight: u32::try_from(text.len()).unwrap_or(u32::MAX).max(MIN_WEIGHT),
+        };
+        self.parsed.insert(hash, parsed.clone());
+        Ok(Some(parsed.document))
     }
 
     /// The document of that hash, if this replica has seen it or any has registered it.
@@ -113,7 +120,7 @@ impl Documents {
         let text = String::from_utf8(found).ok()?;
         // What others may write to is not taken at its word.
         let genuine = Hash::from(Sha256::digest(&text)) == hash;
-        genuine.then(|| self.parse(hash, &text)).flatten()
+        genuine.then(|| self.parse(hash, &text).ok().flatten()).flatten()
     }
 }
 

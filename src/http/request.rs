@@ -46,17 +46,13 @@ pub async fn identify(
 
 /// What the headers say, with `host_subdomain` as the shop's name when `X-Tenant` does not say it.
 fn credentials<'a>(headers: &'a HeaderMap, host_subdomain: Option<&'a str>) -> Result<Credentials<'a>> {
-    let malformed = |message| move || Error::Unauthenticated(message);
-    let bearer = header(headers, &AUTHORIZATION)
-        .map(|value| value.and_then(bearer))
-        .map(|token| token.ok_or_else(malformed("send the token as `Authorization: Bearer <token>`, once")))
-        .transpose()?;
-    let api_key = header(headers, &API_KEY)
-        .map(|value| value.ok_or_else(malformed("send the shop's key in X-API-Key, once")))
-        .transpose()?;
-    let tenant = header(headers, &TENANT)
-        .map(|value| value.ok_or_else(malformed("send the shop's subdomain in X-Tenant, once")))
-        .transpose()?;
+    const BEARER: &str = "send the token as `Authorization: Bearer <token>`, once";
+    let bearer = match header(headers, &AUTHORIZATION, BEARER)? {
+        Some(value) => Some(bearer(value).ok_or(Error::Unauthenticated(BEARER))?),
+        None => None,
+    };
+    let api_key = header(headers, &API_KEY, "send the shop's key in X-API-Key, once")?;
+    let tenant = header(headers, &TENANT, "send the shop's subdomain in X-Tenant, once")?;
     Ok(Credentials {
         bearer,
         api_key,
@@ -64,12 +60,15 @@ fn credentials<'a>(headers: &'a HeaderMap, host_subdomain: Option<&'a str>) -> R
     })
 }
 
-/// A header's value; `Some(None)` when it is sent but is empty, not ASCII, or sent twice.
-fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Option<&'a str>> {
+/// A header's value, if it is sent. `expected` tells those who send it twice, empty, or with anything but ASCII in it.
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName, expected: &'static str) -> Result<Option<&'a str>> {
     let mut values = headers.get_all(name).iter();
-    let first = values.next()?;
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
     let value = first.to_str().ok().map(str::trim).filter(|value| !value.is_empty());
-    Some(value.filter(|_| values.next().is_none()))
+    let value = value.filter(|_| values.next().is_none());
+    value.map(Some).ok_or(Error::Unauthenticated(expected))
 }
 
 /// The token of an Authorization header (RFC 6750, section 2.1).

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::Ref;
+use utoipa::openapi::schema::{Array, ArrayBuilder, Object, ObjectBuilder, SchemaType, Type};
 
 use crate::error::{Code, Error, FieldError, Problem, details};
 
@@ -20,6 +21,7 @@ pub struct Success<T> {
     #[schema(schema_with = always_true)]
     success: bool,
     /// What was asked for.
+    #[schema(schema_with = reference::<T>)]
     data: T,
     #[schema(schema_with = always_null)]
     error: (),
@@ -28,7 +30,11 @@ pub struct Success<T> {
 impl<T> Success<T> {
     /// Answers with this.
     pub const fn of(data: T) -> Self {
-        Self { success: true, data, error: () }
+        Self {
+            success: true,
+            data,
+            error: (),
+        }
     }
 }
 
@@ -44,6 +50,7 @@ pub struct Page<T> {
     #[schema(schema_with = always_true)]
     success: bool,
     /// The rows of this page; none behind the end of the list.
+    #[schema(schema_with = references::<T>)]
     data: Vec<T>,
     meta: Meta,
     #[schema(schema_with = always_null)]
@@ -68,7 +75,12 @@ pub struct Meta {
 impl<T> Page<T> {
     /// Answers with these rows.
     pub const fn of(data: Vec<T>, meta: Meta) -> Self {
-        Self { success: true, data, meta, error: () }
+        Self {
+            success: true,
+            data,
+            meta,
+            error: (),
+        }
     }
 }
 
@@ -123,7 +135,11 @@ struct ErrorBody {
 impl Failure {
     /// A failure that has no details.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: None }
+        Self {
+            code,
+            message: message.into(),
+            details: None,
+        }
     }
 
     /// Fields or parameters that are wrong.
@@ -141,16 +157,26 @@ impl Failure {
         let message = match (first.code, first.field) {
             (Code::ValidationError, _) if count > 1 => format!("{count} fields are invalid"),
             (Code::ValidationError, Some(field)) => format!("{}: {}", field.join("."), first.message),
-            (Code::InsufficientStock, _) if count > 1 => format!("not enough stock for {count} of the requested products"),
+            (Code::InsufficientStock, _) if count > 1 => {
+                format!("not enough stock for {count} of the requested products")
+            }
             _ => first.message,
         };
-        Self { code: first.code, message, details }
+        Self {
+            code: first.code,
+            message,
+            details,
+        }
     }
 }
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        Self { code: error.code(), message: error.to_string(), details: details(&error.problems()) }
+        Self {
+            code: error.code(),
+            message: error.to_string(),
+            details: details(&error.problems()),
+        }
     }
 }
 
@@ -185,7 +211,11 @@ impl From<async_graphql::ServerError> for Failure {
 
 impl From<Failure> for FailureBody {
     fn from(Failure { code, message, details }: Failure) -> Self {
-        let error = ErrorBody { code: code.as_str(), message, details };
+        let error = ErrorBody {
+            code: code.as_str(),
+            message,
+            details,
+        };
         Self { success: false, error }
     }
 }
@@ -196,7 +226,9 @@ impl IntoResponse for Failure {
         let mut response = (status, Json(FailureBody::from(self))).into_response();
         if status == StatusCode::UNAUTHORIZED {
             // Demanded by RFC 9110, section 15.5.2.
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -217,7 +249,9 @@ impl From<UserError> for Problem {
             code: Code::parse(&error.code).unwrap_or(Code::Internal),
             message: error.message,
             // What is wrong with GraphQL's `input` as a whole is wrong with our body.
-            field: error.field.map(|path| if path == ["input"] { vec!["body".into()] } else { path }),
+            field: error
+                .field
+                .map(|path| if path == ["input"] { vec!["body".into()] } else { path }),
             details: error.details,
         }
     }
@@ -227,8 +261,22 @@ impl From<UserError> for Problem {
 pub fn accepted<T>(object: Option<T>, user_errors: Vec<UserError>) -> Result<T, Failure> {
     match object {
         Some(object) if user_errors.is_empty() => Ok(object),
-        _ => Err(Failure::of_problems(user_errors.into_iter().map(Problem::from).collect())),
+        _ => Err(Failure::of_problems(
+            user_errors.into_iter().map(Problem::from).collect(),
+        )),
     }
+}
+
+/// A reference to a schema. (The derive copies the schemas of type parameters instead.)
+fn reference<T: ToSchema>() -> Ref {
+    Ref::from_schema_name(T::name())
+}
+
+fn references<T: ToSchema>() -> Array {
+    ArrayBuilder::new()
+        .items(reference::<T>())
+        .description(Some("The rows of this page; none behind the end of the list."))
+        .build()
 }
 
 fn always_true() -> Object {
@@ -240,7 +288,10 @@ fn always_false() -> Object {
 }
 
 fn boolean(value: bool) -> Object {
-    ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([value])).build()
+    ObjectBuilder::new()
+        .schema_type(Type::Boolean)
+        .enum_values(Some([value]))
+        .build()
 }
 
 fn always_null() -> Object {
@@ -256,96 +307,4 @@ fn codes() -> Object {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::error::Shortage;
-
-    /// The failure that a payload's userErrors become, which are made from a domain error.
-    fn through_graphql(error: &Error) -> Failure {
-        let user_errors = error.problems().into_iter().map(|problem| UserError {
-            code: problem.code.as_str().to_owned(),
-            message: problem.message,
-            field: problem.field,
-            details: problem.details,
-        });
-        accepted::<()>(None, user_errors.collect()).unwrap_err()
-    }
-
-    #[test]
-    fn a_failure_is_the_same_from_a_domain_error_and_from_a_payload() {
-        let short = |available| Shortage { line: 0, product_id: Uuid::nil(), requested: 5, available };
-        let errors = [
-            Error::field("items.0.quantity", "must be at least 1"),
-            Error::Validation(vec![FieldError::new("a", "is wrong"), FieldError::new("b.0", "is wrong too")]),
-            Error::Unauthenticated("log in"),
-            Error::not_found_at("Product", "id"),
-            Error::Conflict { field: "sku", message: "taken" },
-            Error::InsufficientStock(vec![short(2), short(3)]),
-        ];
-        for error in errors {
-            assert_eq!(through_graphql(&error), Failure::from(&error));
-        }
-    }
-
-    #[test]
-    fn details_are_those_that_integrators_branch_on() {
-        let two = Error::Validation(vec![FieldError::new("a", "is wrong"), FieldError::new("b.0", "is wrong too")]);
-        let fields = json!({"fields": [{"field": "a", "message": "is wrong"}, {"field": "b.0", "message": "is wrong too"}]});
-        assert_eq!(through_graphql(&two).details, Some(fields));
-
-        let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let short = |line, product_id, available| Shortage { line, product_id, requested: 5, available };
-        let failure = through_graphql(&Error::InsufficientStock(vec![short(0, first, 2), short(1, second, 3)]));
-        let lines = json!([
-            {"productId": first, "requested": 5, "available": 2},
-            {"productId": second, "requested": 5, "available": 3},
-        ]);
-        assert_eq!(failure.details, Some(json!({"productId": first, "requested": 5, "available": 2, "lines": lines})));
-        assert_eq!(failure.message, "not enough stock for 2 of the requested products");
-    }
-
-    #[test]
-    fn a_problem_with_the_input_as_a_whole_is_one_with_the_body() {
-        let failure = through_graphql(&Error::field("input", "give at least one field"));
-        assert_eq!(failure.message, "body: give at least one field");
-    }
-
-    #[test]
-    fn top_level_errors_keep_code_and_details() {
-        let top_level = |error: Error| {
-            let request_id = crate::domain::actor::RequestId::new(Uuid::nil());
-            let response = crate::graphql::error_response(Arc::new(error), &request_id);
-            response.errors.into_iter().next().map(Failure::from)
-        };
-        for error in [Error::Forbidden("no"), Error::not_found("Tenant")] {
-            let expected = Failure::from(&error);
-            assert_eq!(top_level(error), Some(expected));
-        }
-        let failure = top_level(Error::field("search", "is too long")).unwrap();
-        assert_eq!(failure.details, Some(json!({"fields": [{"field": "search", "message": "is too long"}]})));
-        let unknown = async_graphql::ServerError::new("?", None);
-        assert_eq!(Failure::from(unknown).code, Code::Internal);
-    }
-
-    #[test]
-    fn statuses_follow_codes_and_401_challenges() {
-        for code in Code::ALL {
-            let response = Failure::new(code, "").into_response();
-            assert_eq!(response.status().as_u16(), code.status());
-            assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), code == Code::Unauthenticated, "{code:?}");
-        }
-    }
-
-    #[test]
-    fn the_envelope_has_exactly_these_fields() {
-        assert_eq!(json!(Success::of(1)), json!({"success": true, "data": 1, "error": null}));
-        let meta = Meta { page: 2, limit: 1, total: 3 };
-        let page = json!({"success": true, "data": [1], "meta": {"page": 2, "limit": 1, "total": 3}, "error": null});
-        assert_eq!(json!(Page::of(vec![1], meta)), page);
-        let failure = json!(FailureBody::from(Failure::new(Code::NotFound, "no such route")));
-        assert_eq!(failure, json!({"success": false, "error": {"code": "NOT_FOUND", "message": "no such route"}}));
-    }
-}
+mod tests;

@@ -68,23 +68,39 @@ struct ProductOf {
 
 impl From<Node> for Inventory {
     fn from(node: Node) -> Self {
-        let Node { product, quantity, threshold, is_low_stock, updated_at } = node;
-        let ProductOf { id: product_id, sku, name } = product;
-        Self { product_id, sku, name, quantity, threshold, is_low_stock, updated_at }
+        let Node {
+            product,
+            quantity,
+            threshold,
+            is_low_stock,
+            updated_at,
+        } = node;
+        let ProductOf {
+            id: product_id,
+            sku,
+            name,
+        } = product;
+        Self {
+            product_id,
+            sku,
+            name,
+            quantity,
+            threshold,
+            is_low_stock,
+            updated_at,
+        }
     }
 }
 
 /// Which stock to list.
-#[derive(Debug, Deserialize, Serialize, IntoParams)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct InventoryQuery {
     /// The page, counted from 1. Up to a million rows can be skipped.
-    #[serde(skip_serializing)]
     #[param(minimum = 1, default = 1)]
     page: Option<i64>,
     /// The most rows that a page has.
-    #[serde(skip_serializing)]
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<i64>,
     /// Only stock at or below its threshold, or only stock above it.
@@ -122,7 +138,8 @@ pub struct InventoryAdjust {
 async fn list(call: Call<InventoryQuery>) -> Result<Page<Inventory>, Failure> {
     let query = &call.parameters;
     let paging = Paging::new(query.page, query.limit)?;
-    call.list(&LIST, paging, json!({ "filter": query })).await
+    call.list(&LIST, paging, json!({"filter": {"lowStock": query.low_stock}}))
+        .await
 }
 
 /// Adjust a product's stock
@@ -139,7 +156,13 @@ async fn list(call: Call<InventoryQuery>) -> Result<Page<Inventory>, Failure> {
     ),
 )]
 async fn adjust(call: Call, Id(id): Id, Body(body): Body<InventoryAdjust>) -> Result<Success<Inventory>, Failure> {
-    let InventoryAdjust { delta, quantity, threshold, reason } = body;
-    let input = json!({"productId": id, "delta": delta, "quantity": quantity, "threshold": threshold, "reason": reason});
+    let InventoryAdjust {
+        delta,
+        quantity,
+        threshold,
+        reason,
+    } = body;
+    let input =
+        json!({"productId": id, "delta": delta, "quantity": quantity, "threshold": threshold, "reason": reason});
     call.change(&ADJUST, json!({ "input": input })).await.map(Success::of)
 }

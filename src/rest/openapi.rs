@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
     Response, ResponseBuilder, ServerBuilder,
 };
-use utoipa::openapi::tag::TagBuilder;
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
 use super::envelope::{Failure, FailureBody};
@@ -28,7 +28,8 @@ answer has the header `X-Request-Id`; quote it when you report a problem.
 
 ## Requests
 
-Bodies are JSON objects. Unknown fields and parameters are refused, so that a misspelt one is never ignored.
+Bodies are JSON objects. Unknown fields and parameters are refused, so that a misspelt one is never ignored. A method \
+that a route does not have answers 405 with `METHOD_NOT_ALLOWED` and the header `Allow`.
 
 ## The shop, and who asks
 
@@ -49,7 +50,10 @@ pub fn openapi_json() -> serde_json::Result<String> {
 
 /// The description without any route.
 pub(super) fn frame() -> OpenApi {
-    let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
+    let license = LicenseBuilder::new()
+        .name("Apache-2.0")
+        .identifier(Some("Apache-2.0"))
+        .build();
     let info = InfoBuilder::new()
         .title("Mercato REST API")
         .version("1")
@@ -65,7 +69,10 @@ pub(super) fn frame() -> OpenApi {
     let tag = |(name, description)| TagBuilder::new().name(name).description(Some(description)).build();
     OpenApiBuilder::new()
         .info(info)
-        .servers(Some([ServerBuilder::new().url("/api/v1").description(Some("This server")).build()]))
+        .servers(Some([ServerBuilder::new()
+            .url("/api/v1")
+            .description(Some("This server"))
+            .build()]))
         .tags(Some(tags.map(tag)))
         .components(Some(components().build()))
         .build()
@@ -78,27 +85,45 @@ fn components() -> ComponentsBuilder {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
-        .description(Some("The token that `POST /auth/login` answers with. It names the user and the shop."));
-    let header = |name, description| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, description)));
+        .description(Some(
+            "The token that `POST /auth/login` answers with. It names the user and the shop.",
+        ));
+    // That a route has no such method is no answer of the methods that it has.
+    let documented = Code::ALL.into_iter().filter(|code| *code != Code::MethodNotAllowed);
+    let header =
+        |name, description| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, description)));
     ComponentsBuilder::new()
         .schemas_from_iter(schemas)
         .security_scheme("bearer", SecurityScheme::Http(bearer.build()))
-        .security_scheme("apiKey", header("X-API-Key", "The shop's publishable key, which may be in a web page."))
+        .security_scheme(
+            "apiKey",
+            header("X-API-Key", "The shop's publishable key, which may be in a web page."),
+        )
         .security_scheme("tenant", header("X-Tenant", "The shop's subdomain."))
-        .responses_from_iter(Code::ALL.map(|code| (code.as_str(), failure(code))))
+        .responses_from_iter(documented.map(|code| (code.as_str(), failure(code))))
 }
 
 /// The answer to a request that failed with this code.
 fn failure(code: Code) -> Response {
     let (description, message, details) = example(code);
-    let body = json!(FailureBody::from(Failure { code, message: message.into(), details }));
+    let body = json!(FailureBody::from(Failure {
+        code,
+        message: message.into(),
+        details
+    }));
     let schema = Ref::from_schema_name(FailureBody::name());
     let content = ContentBuilder::new().schema(Some(schema)).example(Some(body)).build();
-    let response = ResponseBuilder::new().description(description).content("application/json", content);
-    let header = |description| HeaderBuilder::new().schema(Some(String::schema())).description(Some(description)).build();
+    let response = ResponseBuilder::new()
+        .description(description)
+        .content("application/json", content);
     match code {
-        Code::Unauthenticated => response.header("WWW-Authenticate", header("`Bearer`")).build(),
-        Code::MethodNotAllowed => response.header("Allow", header("The methods that the route has.")).build(),
+        Code::Unauthenticated => {
+            let header = HeaderBuilder::new()
+                .schema(Some(String::schema()))
+                .description(Some("`Bearer`"))
+                .build();
+            response.header("WWW-Authenticate", header).build()
+        }
         _ => response.build(),
     }
 }
@@ -109,7 +134,9 @@ fn example(code: Code) -> (&'static str, &'static str, Option<Value>) {
         Code::ValidationError => (
             "The request is malformed, of a wrong type, has unknown fields or parameters, or values out of range.",
             "items.0.quantity: must be a whole number from 1 to 1000000",
-            Some(json!({"fields": [{"field": "items.0.quantity", "message": "must be a whole number from 1 to 1000000"}]})),
+            Some(
+                json!({"fields": [{"field": "items.0.quantity", "message": "must be a whole number from 1 to 1000000"}]}),
+            ),
         ),
         Code::Unauthenticated => (
             "There is no token or key, or it is wrong, expired or revoked; or the login is wrong.",
@@ -121,7 +148,11 @@ fn example(code: Code) -> (&'static str, &'static str, Option<Value>) {
             "this needs the role MERCHANT or ADMIN",
             None,
         ),
-        Code::NotFound => ("There is no such object in this shop, or no such shop.", "Product not found", None),
+        Code::NotFound => (
+            "There is no such object in this shop, or no such shop.",
+            "Product not found",
+            None,
+        ),
         Code::Conflict => (
             "A value that must be unique is taken; `details.field` names it.",
             "a product with this SKU exists",
@@ -209,7 +240,9 @@ mod tests {
         let paths = document["paths"].as_object().unwrap();
         let of_path = |(path, methods): (&String, &Value)| {
             let methods = methods.as_object().unwrap().iter();
-            methods.map(|(method, operation)| (format!("{} {path}", method.to_uppercase()), operation.clone())).collect()
+            methods
+                .map(|(method, operation)| (format!("{} {path}", method.to_uppercase()), operation.clone()))
+                .collect()
         };
         paths.iter().flat_map(|path| -> Vec<_> { of_path(path) }).collect()
     }
@@ -243,13 +276,28 @@ mod tests {
             for field in ["operationId", "summary", "description", "tags", "security"] {
                 assert!(operation.get(field).is_some(), "{route} has no {field}");
             }
-            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{route}: operationId is taken");
+            assert!(
+                ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
+                "{route}: operationId is taken"
+            );
+            if operation["operationId"].as_str().unwrap().starts_with("list") {
+                let parameters = operation["parameters"].as_array().unwrap();
+                for name in ["page", "limit"] {
+                    assert!(
+                        parameters.iter().any(|parameter| parameter["name"] == name),
+                        "{route} has no {name}"
+                    );
+                }
+            }
             let mut statuses = vec!["400", "401", "403", "404", "500", "503"];
             if operation.get("requestBody").is_some() {
                 statuses.extend(["413", "415"]);
             }
             for status in statuses {
-                assert!(operation["responses"].get(status).is_some(), "{route} does not tell of {status}");
+                assert!(
+                    operation["responses"].get(status).is_some(),
+                    "{route} does not tell of {status}"
+                );
             }
         }
     }
@@ -260,8 +308,14 @@ mod tests {
             if let Some(reference) = part.get("$ref").and_then(Value::as_str) {
                 assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
             }
-            part.as_object().into_iter().flat_map(|object| object.values()).for_each(|part| check(document, part));
-            part.as_array().into_iter().flatten().for_each(|part| check(document, part));
+            part.as_object()
+                .into_iter()
+                .flat_map(|object| object.values())
+                .for_each(|part| check(document, part));
+            part.as_array()
+                .into_iter()
+                .flatten()
+                .for_each(|part| check(document, part));
         }
         let document = json!(openapi());
         check(&document, &document);

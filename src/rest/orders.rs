@@ -123,16 +123,14 @@ pub struct Address {
 }
 
 /// Which orders to list. Conditions add up.
-#[derive(Debug, Deserialize, Serialize, IntoParams)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OrdersQuery {
     /// The page, counted from 1. Up to a million rows can be skipped.
-    #[serde(skip_serializing)]
     #[param(minimum = 1, default = 1)]
     page: Option<i64>,
     /// The most rows that a page has.
-    #[serde(skip_serializing)]
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<i64>,
     /// Only those in this state.
@@ -220,7 +218,12 @@ pub struct OrderStatusUpdate {
 async fn list(call: Call<OrdersQuery>) -> Result<Page<Order>, Failure> {
     let query = &call.parameters;
     let paging = Paging::new(query.page, query.limit)?;
-    call.list(&LIST, paging, json!({ "filter": query })).await
+    call.list(
+        &LIST,
+        paging,
+        json!({"filter": {"status": query.status, "customerId": query.customer_id}}),
+    )
+    .await
 }
 
 /// Get an order
@@ -265,7 +268,9 @@ async fn create(call: Call, Body(body): Body<OrderCreate>) -> Result<(StatusCode
     ),
 )]
 async fn set_status(call: Call, Id(id): Id, Body(body): Body<OrderStatusUpdate>) -> Result<Success<Order>, Failure> {
-    call.change(&SET_STATUS, json!({"id": id, "input": body})).await.map(Success::of)
+    call.change(&SET_STATUS, json!({"id": id, "input": body}))
+        .await
+        .map(Success::of)
 }
 
 /// Cancel an order

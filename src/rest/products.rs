@@ -26,7 +26,9 @@ operations! {
 
 /// The routes of this file.
 pub fn routes() -> Routes {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, update, delete))
 }
 
 /// Something that a shop sells.
@@ -64,16 +66,14 @@ pub struct Product {
 }
 
 /// Which products to list, and how. Conditions add up.
-#[derive(Debug, Deserialize, Serialize, IntoParams)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ProductsQuery {
     /// The page, counted from 1. Up to a million rows can be skipped.
-    #[serde(skip_serializing)]
     #[param(minimum = 1, default = 1)]
     page: Option<i64>,
     /// The most rows that a page has.
-    #[serde(skip_serializing)]
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<i64>,
     /// Only of this category.
@@ -90,7 +90,6 @@ pub struct ProductsQuery {
     /// is said.
     is_active: Option<bool>,
     /// By what to sort; `-` turns it round. If nothing is said, the newest come first, or the best matches of a search.
-    #[serde(skip_serializing)]
     #[param(inline)]
     sort: Option<ProductSort>,
 }
@@ -212,7 +211,19 @@ pub struct ProductUpdate {
 async fn list(call: Call<ProductsQuery>) -> Result<Page<Product>, Failure> {
     let query = &call.parameters;
     let paging = Paging::new(query.page, query.limit)?;
-    call.list(&LIST, paging, json!({"filter": query, "sort": query.sort.map(ProductSort::input)})).await
+    let filter = json!({
+        "category": query.category,
+        "search": query.search,
+        "minPrice": query.min_price,
+        "maxPrice": query.max_price,
+        "isActive": query.is_active,
+    });
+    call.list(
+        &LIST,
+        paging,
+        json!({"filter": filter, "sort": query.sort.map(ProductSort::input)}),
+    )
+    .await
 }
 
 /// Get a product
@@ -259,7 +270,9 @@ async fn create(call: Call, Body(body): Body<ProductCreate>) -> Result<(StatusCo
     ),
 )]
 async fn update(call: Call, Id(id): Id, Body(body): Body<ProductUpdate>) -> Result<Success<Product>, Failure> {
-    call.change(&UPDATE, json!({"id": id, "input": body})).await.map(Success::of)
+    call.change(&UPDATE, json!({"id": id, "input": body}))
+        .await
+        .map(Success::of)
 }
 
 /// Delete a product
@@ -287,13 +300,20 @@ mod tests {
     #[test]
     fn only_what_is_given_is_changed() {
         assert_eq!(changes("{}"), json!({}));
-        assert_eq!(changes(r#"{"category": null, "price": 5}"#), json!({"category": null, "price": 5}));
+        assert_eq!(
+            changes(r#"{"category": null, "price": 5}"#),
+            json!({"category": null, "price": 5})
+        );
         assert!(serde_json::from_str::<ProductUpdate>(r#"{"name": null}"#).is_err());
     }
 
     #[test]
     fn money_may_be_text_or_a_number() {
-        for (price, wanted) in [(r#""19.99""#, json!("19.99")), ("19.99", json!(19.99)), ("20", json!(20))] {
+        for (price, wanted) in [
+            (r#""19.99""#, json!("19.99")),
+            ("19.99", json!(19.99)),
+            ("20", json!(20)),
+        ] {
             assert_eq!(changes(&format!(r#"{{"price": {price}}}"#)), json!({ "price": wanted }));
         }
         assert!(serde_json::from_str::<ProductUpdate>(r#"{"price": {}}"#).is_err());

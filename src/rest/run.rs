@@ -32,7 +32,10 @@ pub struct Operation {
 impl Operation {
     /// Parses an operation and the fragments that it uses.
     pub fn new(source: &'static str) -> Self {
-        Self { source, document: parse_query(source).ok() }
+        Self {
+            source,
+            document: parse_query(source).ok(),
+        }
     }
 
     /// The operation with these variables, an object.
@@ -77,7 +80,11 @@ impl<P: DeserializeOwned> FromRequestParts<Arc<Engine>> for Call<P> {
         let Some(Identified(caller)) = parts.extensions.get().cloned() else {
             return Err(Error::internal(anyhow::anyhow!("nobody found out who asks")).into());
         };
-        Ok(Self { engine: Arc::clone(engine), caller: caller?, parameters: parameters(&parts.uri)? })
+        Ok(Self {
+            engine: Arc::clone(engine),
+            caller: caller?,
+            parameters: parameters(&parts.uri)?,
+        })
     }
 }
 
@@ -89,7 +96,10 @@ impl<P> Call<P> {
             result: T,
         }
 
-        let response = self.engine.execute(self.caller.clone(), operation.request(variables)).await;
+        let response = self
+            .engine
+            .execute(self.caller.clone(), operation.request(variables))
+            .await;
         if let Some(error) = response.errors.into_iter().next() {
             return Err(error.into());
         }
@@ -100,7 +110,12 @@ impl<P> Call<P> {
     }
 
     /// Reads one object, of a kind that has a name.
-    pub async fn find<T: DeserializeOwned>(&self, operation: &Operation, kind: &'static str, id: Uuid) -> Result<T, Failure> {
+    pub async fn find<T: DeserializeOwned>(
+        &self,
+        operation: &Operation,
+        kind: &'static str,
+        id: Uuid,
+    ) -> Result<T, Failure> {
         let found: Option<T> = self.run(operation, json!({ "id": id })).await?;
         found.ok_or_else(|| Error::not_found(kind).into())
     }
@@ -134,8 +149,18 @@ impl<P> Call<P> {
 
         variables["first"] = paging.limit.into();
         variables["offset"] = paging.offset().into();
-        let Connection { nodes, total_count: total } = self.run(operation, variables).await?;
-        Ok(Page::of(nodes, Meta { page: paging.page, limit: paging.limit, total }))
+        let Connection {
+            nodes,
+            total_count: total,
+        } = self.run(operation, variables).await?;
+        Ok(Page::of(
+            nodes,
+            Meta {
+                page: paging.page,
+                limit: paging.limit,
+                total,
+            },
+        ))
     }
 }
 
@@ -149,18 +174,31 @@ pub struct Paging {
 impl Paging {
     /// Checks the parameters `page` and `limit`.
     pub fn new(page: Option<i64>, limit: Option<i64>) -> Result<Self, Failure> {
-        let paging = Self { page: page.unwrap_or(1), limit: limit.unwrap_or(DEFAULT_PAGE.into()) };
+        let paging = Self {
+            page: page.unwrap_or(1),
+            limit: limit.unwrap_or(DEFAULT_PAGE.into()),
+        };
         let mut wrong = Vec::new();
         if !(1..=MAX_PAGE.into()).contains(&paging.limit) {
-            wrong.push(FieldError::new("limit", format!("must be a whole number from 1 to {MAX_PAGE}")));
+            wrong.push(FieldError::new(
+                "limit",
+                format!("must be a whole number from 1 to {MAX_PAGE}"),
+            ));
         }
         if paging.page < 1 {
             wrong.push(FieldError::new("page", "must be a whole number, at least 1"));
         } else if wrong.is_empty() && paging.offset() > MAX_OFFSET.into() {
             let last = i64::from(MAX_OFFSET) / paging.limit + 1;
-            wrong.push(FieldError::new("page", format!("must be at most {last} with this limit; narrow the list down instead")));
+            wrong.push(FieldError::new(
+                "page",
+                format!("must be at most {last} with this limit; narrow the list down instead"),
+            ));
         }
-        if wrong.is_empty() { Ok(paging) } else { Err(Failure::validation(wrong)) }
+        if wrong.is_empty() {
+            Ok(paging)
+        } else {
+            Err(Failure::validation(wrong))
+        }
     }
 
     const fn offset(self) -> i64 {
@@ -184,7 +222,11 @@ mod tests {
     fn pages_out_of_range_are_refused_by_name() {
         let refused = |page, limit| {
             let fields = Paging::new(page, limit).unwrap_err().details.unwrap()["fields"].clone();
-            let names = fields.as_array().unwrap().iter().filter_map(|field| field["field"].as_str());
+            let names = fields
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|field| field["field"].as_str());
             names.collect::<Vec<_>>().join(" ")
         };
         assert_eq!(refused(Some(0), Some(0)), "limit page");

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// An amount of money in a request: text, or a number for clients that have no decimals. The engine checks it.
@@ -26,11 +26,14 @@ impl PartialSchema for Decimal {
         let number = ObjectBuilder::new()
             .schema_type(Type::Number)
             .minimum(Some(0))
-            .maximum(Some(99_999_999.99))
-            .multiple_of(Some(0.01));
+            .maximum(Some(99_999_999.99));
         let description = "An amount in the shop's currency, from 0 to 99999999.99, with at most two decimals. Better a \
                            string; a number is accepted too. Nothing is rounded.";
-        OneOfBuilder::new().item(text).item(number).description(Some(description)).into()
+        OneOfBuilder::new()
+            .item(text)
+            .item(number)
+            .description(Some(description))
+            .into()
     }
 }
 

@@ -33,9 +33,7 @@ pub async fn login(services: &Services, tenant: Option<TenantKey>, email: &str, 
     let account = match &tenant {
         Some(tenant) => {
             let tx = services.db.tenant_read(tenant.id).await?;
-            // PostgreSQL has no NUL in text, so nobody has such an address.
-            let email = normalize_email(email).replace('\0', "");
-            let account = users::credentials(&tx, &email).await?;
+            let account = users::credentials(&tx, &normalize_email(email)).await?;
             tx.commit().await?;
             account
         }
@@ -95,7 +93,7 @@ async fn named_tenant(services: &Services, credentials: &Credentials<'_>) -> Res
     let by_name = match credentials.subdomain {
         Some(name) => {
             let tenant = services.directory.find(TenantKey::Subdomain(name.to_ascii_lowercase())).await?;
-            Some(tenant.ok_or(Error::NotFound { kind: "Tenant", field: None })?)
+            Some(tenant.ok_or(Error::not_found("Tenant"))?)
         }
         None => None,
     };

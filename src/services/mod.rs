@@ -9,8 +9,6 @@ pub mod tenants;
 pub mod tokens;
 pub mod users;
 
-use std::sync::Arc;
-
 use crate::db::Db;
 use crate::domain::sources::SharedSources;
 use crate::services::passwords::Passwords;
@@ -32,18 +30,4 @@ pub struct Services {
     pub directory: TenantDirectory,
     /// What is counted.
     pub metrics: Metrics,
-}
-
-impl Services {
-    /// The use cases on this database, signing with this key (PEM), hashing that many passwords at once.
-    pub fn new(db: Db, jwt_private_key: &[u8], hashes_at_once: usize, sources: SharedSources) -> anyhow::Result<Self> {
-        Ok(Self {
-            directory: TenantDirectory::new(db.clone()),
-            passwords: Passwords::new(hashes_at_once)?,
-            tokens: Tokens::new(jwt_private_key, Arc::clone(&sources))?,
-            metrics: Metrics::new()?,
-            sources,
-            db,
-        })
-    }
 }

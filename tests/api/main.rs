@@ -5,4 +5,13 @@
 mod architecture;
 mod catalog;
 mod generated;
+mod inventory;
+mod order_status;
+mod orders;
+mod product_lists;
+mod products;
+mod race_orders;
+mod roles;
 mod support;
+mod tenants;
+mod users;

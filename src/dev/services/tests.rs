@@ -220,19 +220,25 @@ fn roles_have_the_powers_they_need_and_no_more() {
     let app = services.database_url();
     for needed in [
         "create extension btree_gin",
-        "create table things (id int)",
-        "create function f() returns int language sql as 'select 1'",
-        "grant create on schema public to mercato_audit, mercato_search",
-        "alter function f() owner to mercato_audit",
-        "alter function f() owner to mercato_search",
-        "revoke create on schema public from mercato_audit, mercato_search",
-        "create or replace function f() returns int language sql as 'select 2'",
-        "drop function f()",
+        "create table things as select 1 as id",
+        "alter table things enable row level security, force row level security",
+        "create policy readers on things to mercato_audit, mercato_search using (true)",
         "grant select on things to mercato_system",
+        "grant create on schema public to mercato_audit, mercato_search",
+        "create function log() returns int language sql as 'select 1'",
+        "alter function log() owner to mercato_audit",
+        "create function find() returns int language sql as 'select 1'",
+        "alter function find() owner to mercato_search",
+        "do $$ begin set local role mercato_search; revoke all on function find() from public; end $$",
+        "do $$ begin set local role mercato_audit; alter function log() cost 7; end $$",
+        "revoke create on schema public from mercato_audit, mercato_search",
+        "drop function log(), find()",
         "create database another",
     ] {
         sql(owner, needed).unwrap();
     }
+    let visible = sql(owner, "select * from things");
+    assert_eq!(visible, Ok(0), "a policy of mercato_search's is none of the owner's");
     for denied in [
         "select * from things",
         "create table more ()",

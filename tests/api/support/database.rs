@@ -49,6 +49,28 @@ impl TestDatabase {
         connect(&self.owner_url).await
     }
 
+    /// A connection that no policy holds back. The private services let the superuser in.
+    pub async fn as_superuser(&self) -> Client {
+        let (scheme, rest) = self.owner_url.split_once("://").expect("a URL");
+        let (_, host) = rest.split_once('@').expect("a role");
+        connect(&format!("{scheme}://postgres@{host}")).await
+    }
+
+    /// Every row of every table, or of one tenant's, as text: what must be the same before and after.
+    pub async fn contents(&self, tenant: Option<Uuid>) -> Vec<String> {
+        let superuser = self.as_superuser().await;
+        let selects: Vec<_> = tables(&superuser)
+            .await
+            .iter()
+            .map(|table| {
+                let key = if table == "tenants" { "id" } else { "tenant_id" };
+                let condition = tenant.map(|id| format!("where {key} = '{id}'")).unwrap_or_default();
+                format!("select '{table}: ' || t::text from {table} t {condition}")
+            })
+            .collect();
+        text_rows(&superuser, &format!("{} order by 1", selects.join(" union all "))).await
+    }
+
     /// Runs a query with this tenant set and returns its rows as text, columns joined by `|`.
     pub async fn rows(&self, tenant: Uuid, sql: &str) -> Vec<String> {
         let client = self.as_owner().await;
@@ -61,6 +83,20 @@ impl TestDatabase {
     pub async fn violations(&self, tenant: Uuid) -> Vec<String> {
         self.rows(tenant, include_str!("invariants.sql")).await
     }
+}
+
+/// The number and the versions of each table's rows: differs as soon as anything was written, be it the same as before.
+pub async fn versions(superuser: &Client) -> Vec<String> {
+    let of = |table: &String| format!("select '{table}', count(*), sum(xmin::text::bigint) from {table}");
+    let selects: Vec<_> = tables(superuser).await.iter().map(of).collect();
+    text_rows(superuser, &selects.join(" union all ")).await
+}
+
+/// Every table of ours, partitions and views too.
+pub async fn tables(client: &Client) -> Vec<String> {
+    let tables = "select relname from pg_class where relnamespace = 'public'::regnamespace
+        and relkind in ('r', 'p', 'v', 'm', 'f') and relname not like '\\_\\_%' order by relname";
+    text_rows(client, tables).await
 }
 
 /// The rows of a query as text, columns joined by `|`.
@@ -82,7 +118,8 @@ async fn connect(url: &str) -> Client {
     client
 }
 
-fn variable(name: &str) -> String {
+/// A variable that `mercato dev` sets for the tests.
+pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test`, which starts the services"))
 }
 

@@ -1,8 +1,13 @@
 //! A server, a database and shops for tests.
 
 pub mod database;
+pub mod expect;
+pub mod operations;
+pub mod process;
+pub mod samples;
 pub mod shop;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mercato::app::App;
@@ -37,6 +42,25 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
+
+    /// What came of it: `OK`, or the code of the first error, wherever GraphQL or REST put it.
+    pub fn outcome(&self) -> &str {
+        let payload = self.body["data"].as_object().and_then(|data| data.values().next());
+        let codes = [
+            &self.body["errors"][0]["extensions"]["code"],
+            &self.body["error"]["code"],
+            payload.map_or(&Value::Null, |payload| &payload["userErrors"][0]["code"]),
+        ];
+        codes.into_iter().find_map(Value::as_str).unwrap_or("OK")
+    }
+}
+
+/// How often each outcome came.
+pub fn tally(answers: &[Answer]) -> BTreeMap<&str, usize> {
+    answers.iter().fold(BTreeMap::new(), |mut tally, answer| {
+        *tally.entry(answer.outcome()).or_default() += 1;
+        tally
+    })
 }
 
 impl TestServer {
@@ -62,8 +86,13 @@ impl TestServer {
             let _ = stopped.await;
         };
         let running = tokio::spawn(mercato::app::serve(app, listener, shutdown, Duration::from_secs(5)));
+        Self { stop: Some(stop), running: Some(running), ..Self::at(url, database) }
+    }
+
+    /// A server that runs elsewhere.
+    pub fn at(url: String, database: TestDatabase) -> Self {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client");
-        Self { url, database, http, stop: Some(stop), running: Some(running) }
+        Self { url, database, http, stop: None, running: None }
     }
 
     /// Asks the server to stop and waits until it has.

@@ -1,0 +1,47 @@
+//! The real binary, in a process of its own: for tests that kill it.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::TestServer;
+use super::database::{TestDatabase, variable};
+
+/// A `mercato serve` on a test's database. It is killed when this is dropped.
+pub struct ServerProcess {
+    child: Child,
+    /// For requests to it.
+    pub server: TestServer,
+}
+
+impl ServerProcess {
+    /// Starts it on a free port and waits until it serves.
+    pub async fn start(database: TestDatabase) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mercato"))
+            .arg("serve")
+            .env("DATABASE_URL", &database.app_url)
+            .env("REDIS_URL", variable("REDIS_URL"))
+            .env("JWT_PRIVATE_KEY_FILE", variable("JWT_PRIVATE_KEY_FILE"))
+            .env("HOST", "127.0.0.1")
+            .env("PORT", "0")
+            // Only the line that says where it serves, so that the pipe never fills.
+            .env("LOG_LEVEL", "off,mercato::cli=info")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let line = lines.next_line().await.expect("text").expect("a line about where it serves");
+        let line: Value = serde_json::from_str(&line).expect("a line of JSON");
+        let address = line["address"].as_str().unwrap_or_else(|| panic!("an address: {line}"));
+        let server = TestServer::at(format!("http://{address}"), database);
+        Self { child, server }
+    }
+
+    /// Kills it on the spot (`kill -9`), and waits until it is gone.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it was running");
+    }
+}
