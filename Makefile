@@ -33,7 +33,6 @@ run: setup ## Starts everything: private PostgreSQL and Redis, a demo shop, the 
 
 .PHONY: test
 test: setup build ## Runs all tests against a private PostgreSQL and Redis
-	cargo test --locked --doc --quiet
 	@if command -v cargo-nextest >/dev/null; then \
 	  runner='cargo nextest run --locked'; \
 	else \

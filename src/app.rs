@@ -37,12 +37,12 @@ impl App {
     /// # Errors
     ///
     /// When the signing key or an address cannot be read.
-    pub fn build(config: &Config, graphiql: Option<GraphiqlConfig>) -> anyhow::Result<Arc<Self>> {
-        let services = Arc::new(services(config)?);
-        let engine = Arc::new(Engine {
-            schema: graphql::schema(),
-            services: Arc::clone(&services),
-        });
+    pub fn build(
+        config: &Config,
+        services: Arc<Services>,
+        graphiql: Option<GraphiqlConfig>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let engine = Arc::new(Engine { schema: graphql::schema(), services: Arc::clone(&services) });
         let page = || Bytes::from(graphiql::page(&graphiql.unwrap_or_default()));
         let settings = Settings {
             base_domain: config.server.base_domain.clone(),
@@ -60,19 +60,24 @@ impl App {
     }
 }
 
-fn services(config: &Config) -> anyhow::Result<Services> {
+/// The use cases, for those who need them before there is an application: to fill a demo shop, for one.
+///
+/// # Errors
+///
+/// When the signing key cannot be read.
+pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
     let sources: SharedSources = Arc::new(SystemSources);
     let url = config.database_url.expose_secret();
     let settings = &config.server;
     let db = Db::new(url, settings.database_pool_size, settings.database_pool_wait);
-    Ok(Services {
+    Ok(Arc::new(Services {
         directory: TenantDirectory::new(db.clone()),
         passwords: Passwords::new(settings.password_hashes_at_once)?,
         tokens: Tokens::new(config.jwt_private_key.expose_secret().as_bytes(), Arc::clone(&sources))?,
         metrics: Metrics::new()?,
         sources,
         db,
-    })
+    }))
 }
 
 /// Answers requests until `shutdown` comes. Then no new connection is accepted, idle ones are closed, and running

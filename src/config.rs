@@ -170,13 +170,7 @@ fn dev(lookup: &Lookup) -> Result<DevConfig, ConfigErrors> {
     let redis_url = reader.optional(&table::REDIS_URL);
     let jwt_private_key = reader.optional(&table::JWT_PRIVATE_KEY);
     reader.finish(|| {
-        Some(DevConfig {
-            server: server?,
-            database_url,
-            migration_database_url,
-            redis_url,
-            jwt_private_key,
-        })
+        Some(DevConfig { server: server?, database_url, migration_database_url, redis_url, jwt_private_key })
     })
 }
 

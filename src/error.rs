@@ -115,10 +115,7 @@ pub struct FieldError {
 impl FieldError {
     /// An error at a path written with dots: `items.0.quantity`.
     pub fn new(path: &str, message: impl Into<String>) -> Self {
-        Self {
-            path: path.split('.').map(str::to_owned).collect(),
-            message: message.into(),
-        }
+        Self { path: path.split('.').map(str::to_owned).collect(), message: message.into() }
     }
 }
 
@@ -197,10 +194,7 @@ impl Error {
     /// The same, when an input field named the object.
     #[must_use]
     pub const fn not_found_at(kind: &'static str, field: &'static str) -> Self {
-        Self::NotFound {
-            kind,
-            field: Some(field),
-        }
+        Self::NotFound { kind, field: Some(field) }
     }
 
     /// A bug, from anything that can be shown in a log.
@@ -246,10 +240,9 @@ impl Error {
             details,
         };
         match self {
-            Self::Validation(fields) => fields
-                .iter()
-                .map(|f| problem(Some(f.path.clone()), f.message.clone(), None))
-                .collect(),
+            Self::Validation(fields) => {
+                fields.iter().map(|f| problem(Some(f.path.clone()), f.message.clone(), None)).collect()
+            }
             Self::InsufficientStock(lines) => lines
                 .iter()
                 .map(|s| {

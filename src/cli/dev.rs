@@ -80,12 +80,13 @@ impl Dev {
         stop: impl Future<Output = ()> + Send + 'static,
         services: Option<&mut Services>,
     ) -> anyhow::Result<ExitCode> {
-        let app = App::build(config, None)?;
-        app.services.db.check_role().await?;
-        let shop = demo::ensure(&app.services).await?;
-        let app = App::build(config, Some(graphiql(&shop)))?;
+        let shop_services = app::services(config)?;
+        shop_services.db.check_role().await?;
+        let shop = demo::ensure(&shop_services).await?;
+        let app = App::build(config, shop_services, Some(graphiql(&shop)))?;
         let address = SocketAddr::new(config.server.host, config.server.port);
-        let in_use = || format!("cannot listen on {address}; choose another with `mercato dev --port N` or `make run PORT=N`");
+        let in_use =
+            || format!("cannot listen on {address}; choose another with `mercato dev --port N` or `make run PORT=N`");
         let listener = TcpListener::bind(address).await.with_context(in_use)?;
         println!("{}", banner(&format!("http://localhost:{}", listener.local_addr()?.port()), &shop, &self.data_dir));
         tokio::select! {
@@ -132,9 +133,10 @@ fn own_key(path: &Path) -> anyhow::Result<SecretString> {
 
 fn services_env(config: &Config) -> String {
     let migration = config.migration_database_url.iter().map(|url| ("MIGRATION_DATABASE_URL", url.expose_secret()));
-    let lines = [("DATABASE_URL", config.database_url.expose_secret()), ("REDIS_URL", config.redis_url.expose_secret())]
-        .into_iter()
-        .chain(migration);
+    let lines =
+        [("DATABASE_URL", config.database_url.expose_secret()), ("REDIS_URL", config.redis_url.expose_secret())]
+            .into_iter()
+            .chain(migration);
     let lines: Vec<_> = lines.map(|(name, value)| format!("{name}={value}\n")).collect();
     lines.concat()
 }
@@ -164,7 +166,8 @@ fn graphiql(shop: &DemoShop) -> GraphiqlConfig {
 }
 
 fn banner(url: &str, shop: &DemoShop, data_dir: &Path) -> String {
-    let accounts = demo::ACCOUNTS.map(|(label, email)| format!("    {label:<10} {email:<22} {}\n", demo::PASSWORD)).concat();
+    let accounts =
+        demo::ACCOUNTS.map(|(label, email)| format!("    {label:<10} {email:<22} {}\n", demo::PASSWORD)).concat();
     format!(
         "
   Mercato is ready.

@@ -14,8 +14,9 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     let config = config::for_serve()?;
     let settings = &config.server;
     logs::init(settings.log_format, &settings.log_level)?;
-    let app = App::build(&config, None)?;
-    app.services.db.check_role().await?;
+    let services = app::services(&config)?;
+    services.db.check_role().await?;
+    let app = App::build(&config, services, None)?;
     let address = SocketAddr::new(settings.host, settings.port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("PORT: cannot listen on {address}"))?;
     // With PORT=0 nobody else could tell.

@@ -31,6 +31,9 @@ pub async fn seed(tenants: u32, products: i32) -> anyhow::Result<ExitCode> {
     let db = Db::new(config::for_seed()?.expose_secret(), 2, Duration::from_secs(5));
     let made = mercato::dev::seed::run(&db, &SystemSources, tenants, products).await?;
     println!("Made {made} shops of {products} products; {} were there already.", tenants - made);
-    println!("Log in as admin@seed.test, merchant@seed.test or customer@seed.test, password {}.", mercato::dev::seed::PASSWORD);
+    println!(
+        "Log in as admin@seed.test, merchant@seed.test or customer@seed.test, password {}.",
+        mercato::dev::seed::PASSWORD
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -63,12 +63,7 @@ impl Redis {
             .test_on_check_out(false)
             .error_sink(connect_error.boxed_clone())
             .build_unchecked(manager);
-        Ok(Self {
-            pool,
-            breaker: Arc::new(Breaker::new()),
-            generation,
-            connect_error,
-        })
+        Ok(Self { pool, breaker: Arc::new(Breaker::new()), generation, connect_error })
     }
 
     /// Asks for a sign of life, whether or not Redis failed a moment ago.
@@ -98,8 +93,7 @@ impl Redis {
     /// [`RedisGone`], with which the caller goes on.
     pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), RedisGone> {
         let milliseconds = ttl.as_millis().max(1);
-        self.run(redis::cmd("SET").arg(key).arg(value).arg("PX").arg(milliseconds))
-            .await
+        self.run(redis::cmd("SET").arg(key).arg(value).arg("PX").arg(milliseconds)).await
     }
 
     async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisGone> {
@@ -110,10 +104,7 @@ impl Redis {
         let is_news = self.learn(&answer);
         answer.map_err(|error| {
             if is_news {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "Redis cannot be used; going on without it"
-                );
+                tracing::warn!(error = format!("{error:#}"), "Redis cannot be used; going on without it");
             }
             RedisGone
         })
@@ -137,9 +128,7 @@ impl Redis {
         if answer.is_err() {
             // Those of its age are likely to be broken as well. The first failure among them condemns them all.
             let age = connection.generation;
-            let _ = self
-                .generation
-                .compare_exchange(age, age + 1, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.generation.compare_exchange(age, age + 1, Ordering::Relaxed, Ordering::Relaxed);
         }
         Ok(answer?)
     }
@@ -196,10 +185,7 @@ struct ConnectError(Arc<Mutex<Option<RedisError>>>);
 impl ConnectError {
     fn take(&self) -> anyhow::Error {
         let error = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        error.map_or_else(
-            || anyhow::anyhow!("no connection within {POOL_WAIT:?}"),
-            anyhow::Error::new,
-        )
+        error.map_or_else(|| anyhow::anyhow!("no connection within {POOL_WAIT:?}"), anyhow::Error::new)
     }
 }
 
@@ -223,10 +209,7 @@ struct Breaker {
 
 impl Breaker {
     fn new() -> Self {
-        Self {
-            born: Instant::now(),
-            next_try: AtomicU64::new(0),
-        }
+        Self { born: Instant::now(), next_try: AtomicU64::new(0) }
     }
 
     /// Whether the caller may try. After a pause only one may, and the next one after another pause.
@@ -235,9 +218,7 @@ impl Breaker {
         let due = self.milliseconds(now) >= next_try;
         let taken = || {
             let after = self.milliseconds(now + PAUSE);
-            self.next_try
-                .compare_exchange(next_try, after, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+            self.next_try.compare_exchange(next_try, after, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         };
         next_try == 0 || (due && taken())
     }

@@ -87,11 +87,11 @@ pub(super) fn postgres_url(text: &str) -> Result<SecretString, String> {
 pub(super) fn redis_url(text: &str) -> Result<SecretString, String> {
     match scheme(text) {
         Some("redis" | "unix" | "redis+unix") => Ok(text.into()),
-        Some("rediss") => Err(
-            "a redis:// or unix:// URL: this server is built without TLS for Redis, which rediss:// \
+        Some("rediss") => {
+            Err("a redis:// or unix:// URL: this server is built without TLS for Redis, which rediss:// \
                                asks for; reach Redis through a private network or a TLS tunnel"
-                .to_owned(),
-        ),
+                .to_owned())
+        }
         _ => Err("a URL that starts with redis://, unix:// or redis+unix://".to_owned()),
     }
 }

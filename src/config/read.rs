@@ -21,19 +21,13 @@ struct Found {
 
 impl<'a> Reader<'a> {
     pub(super) const fn new(mode: Mode, lookup: &'a Lookup) -> Self {
-        Self {
-            mode,
-            lookup,
-            problems: Vec::new(),
-        }
+        Self { mode, lookup, problems: Vec::new() }
     }
 
     /// The value, or its default. Nothing means that the reason has been noted.
     pub(super) fn required<T>(&mut self, setting: &Setting<T>) -> Option<T> {
         let About { name, what, .. } = setting.about;
-        let value = self
-            .value(setting)
-            .and_then(|value| value.ok_or_else(|| format!("{name} is not set: {what}")));
+        let value = self.value(setting).and_then(|value| value.ok_or_else(|| format!("{name} is not set: {what}")));
         value.map_err(|problem| self.problems.push(problem)).ok()
     }
 
@@ -58,11 +52,7 @@ impl<'a> Reader<'a> {
             return default.map(|text| (setting.parse)(&text)).transpose();
         };
         let verb = if found.in_file { "must hold" } else { "must be" };
-        let shown = if about.secret {
-            String::new()
-        } else {
-            format!(", not {:?}", found.text)
-        };
+        let shown = if about.secret { String::new() } else { format!(", not {:?}", found.text) };
         let wrong = |right| format!("{} {verb} {right}{shown}", found.variable);
         (setting.parse)(&found.text).map(Some).map_err(wrong)
     }
@@ -74,17 +64,9 @@ impl<'a> Reader<'a> {
         let path = if about.secret { self.text(&file_name) } else { None };
         match (text, path) {
             (Some(_), Some(_)) => Err(format!("{name} and {file_name} are both set: keep one")),
-            (Some(text), None) => Ok(Some(Found {
-                variable: name.to_owned(),
-                in_file: false,
-                text,
-            })),
+            (Some(text), None) => Ok(Some(Found { variable: name.to_owned(), in_file: false, text })),
             (None, Some(path)) => match fs::read_to_string(&path) {
-                Ok(text) => Ok(Some(Found {
-                    variable: file_name,
-                    in_file: true,
-                    text: text.trim().to_owned(),
-                })),
+                Ok(text) => Ok(Some(Found { variable: file_name, in_file: true, text: text.trim().to_owned() })),
                 Err(error) => Err(format!("{file_name}: cannot read {path}: {error}")),
             },
             (None, None) => Ok(None),

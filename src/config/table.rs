@@ -111,10 +111,7 @@ pub(super) static JWT_PRIVATE_KEY: Setting<SecretString> = Setting::new("JWT_PRI
 
 pub(super) static HOST: Setting<IpAddr> = Setting::new("HOST", "ADDRESS", parse::ip_address)
     .what("the IP address to listen on")
-    .default(Default::PerMode {
-        serve: "0.0.0.0",
-        dev: "127.0.0.1",
-    });
+    .default(Default::PerMode { serve: "0.0.0.0", dev: "127.0.0.1" });
 
 pub(super) static PORT: Setting<u16> = Setting::new("PORT", "NUMBER", parse::number::<u16, 0, 65535>)
     .what("the TCP port to listen on; 0 takes any that is free")
@@ -146,10 +143,7 @@ pub(super) static LOG_LEVEL: Setting<String> = Setting::new("LOG_LEVEL", "LEVEL"
 
 pub(super) static LOG_FORMAT: Setting<LogFormat> = Setting::new("LOG_FORMAT", "json|text", parse::log_format)
     .what("one JSON object a line, or text for people")
-    .default(Default::PerMode {
-        serve: "json",
-        dev: "text",
-    });
+    .default(Default::PerMode { serve: "json", dev: "text" });
 
 pub(super) static DATABASE_POOL_SIZE: Setting<u32> =
     Setting::new("DATABASE_POOL_SIZE", "NUMBER", parse::number::<u32, 1, 1000>)
@@ -169,15 +163,8 @@ pub(super) static PASSWORD_HASHES_AT_ONCE: Setting<usize> =
 
 impl<T> Setting<T> {
     const fn new(name: &'static str, value: &'static str, parse: fn(&str) -> Result<T, String>) -> Self {
-        let about = About {
-            name,
-            what: "",
-            value,
-            example: "",
-            default: Default::Nothing,
-            secret: false,
-            needed_by: "",
-        };
+        let about =
+            About { name, what: "", value, example: "", default: Default::Nothing, secret: false, needed_by: "" };
         Self { about, parse }
     }
 
@@ -247,11 +234,7 @@ pub fn env_example() -> String {
             let _ = writeln!(text, "# {line}");
         }
         let default = about.default.value(Mode::Serve).unwrap_or_default();
-        let value = if about.example.is_empty() {
-            &default
-        } else {
-            about.example
-        };
+        let value = if about.example.is_empty() { &default } else { about.example };
         let _ = writeln!(text, "#{}={value}", about.name);
         if about.secret {
             let _ = writeln!(text, "#{}_FILE=/run/secrets/{}", about.name, about.name.to_lowercase());
@@ -269,12 +252,7 @@ fn described(about: &About) -> Vec<String> {
         Default::PerMode { serve, dev } => format!("default: {serve}; {dev} in dev"),
         Default::Cores => "default: one per core".to_owned(),
     };
-    about
-        .what
-        .split(' ')
-        .map(str::to_owned)
-        .chain([format!("[{note}]")])
-        .collect()
+    about.what.split(' ').map(str::to_owned).chain([format!("[{note}]")]).collect()
 }
 
 /// Puts words into lines of at most `width` bytes, unless one is longer itself.

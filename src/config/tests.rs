@@ -43,20 +43,13 @@ fn problem(name: &'static str, value: &'static str) -> String {
 
 #[test]
 fn what_is_not_set_has_the_documented_default() {
-    let Config {
-        server,
-        migration_database_url,
-        ..
-    } = serve(&lookup(complete())).unwrap();
+    let Config { server, migration_database_url, .. } = serve(&lookup(complete())).unwrap();
     assert_eq!((server.host, server.port), (Ipv4Addr::UNSPECIFIED.into(), 3000));
     assert_eq!(server.database_pool_size, 20);
     assert_eq!(server.database_pool_wait, Duration::from_secs(3));
     assert_eq!(server.max_body_bytes, 1 << 20);
     assert_eq!(server.shutdown_grace, Duration::from_secs(30));
-    assert_eq!(
-        (server.log_level.as_str(), server.log_format),
-        ("info", LogFormat::Json)
-    );
+    assert_eq!((server.log_level.as_str(), server.log_format), ("info", LogFormat::Json));
     assert!(server.graphiql_enabled);
     assert!(server.password_hashes_at_once >= 1);
     assert!(server.base_domain.is_none() && migration_database_url.is_none());
@@ -101,12 +94,8 @@ fn values_are_read() {
 
 #[test]
 fn everything_that_is_wrong_is_said_at_once() {
-    let wrong = BTreeMap::from([
-        ("PORT", "65536"),
-        ("LOG_FORMAT", "xml"),
-        ("REDIS_URL", " "),
-        ("DATABASE_POOL_SIZE", "0"),
-    ]);
+    let wrong =
+        BTreeMap::from([("PORT", "65536"), ("LOG_FORMAT", "xml"), ("REDIS_URL", " "), ("DATABASE_POOL_SIZE", "0")]);
     let expected = [
         "PORT must be a whole number from 0 to 65535, not \"65536\"",
         "DATABASE_POOL_SIZE must be a whole number from 1 to 1000, not \"0\"",
@@ -122,39 +111,16 @@ fn everything_that_is_wrong_is_said_at_once() {
 
 #[test]
 fn each_wrong_value_is_told_what_would_be_right() {
-    assert_eq!(
-        problem("HOST", "localhost"),
-        r#"HOST must be an IP address, like 0.0.0.0 or ::1, not "localhost""#
-    );
-    assert_eq!(
-        problem("GRAPHIQL_ENABLED", "yes"),
-        r#"GRAPHIQL_ENABLED must be true or false, not "yes""#
-    );
+    assert_eq!(problem("HOST", "localhost"), r#"HOST must be an IP address, like 0.0.0.0 or ::1, not "localhost""#);
+    assert_eq!(problem("GRAPHIQL_ENABLED", "yes"), r#"GRAPHIQL_ENABLED must be true or false, not "yes""#);
     for level in ["wran", "info,mercato", "mercato=loud", "[", "info;debug"] {
-        assert!(
-            problem("LOG_LEVEL", level).starts_with("LOG_LEVEL must be off, error, warn, info"),
-            "{level}"
-        );
+        assert!(problem("LOG_LEVEL", level).starts_with("LOG_LEVEL must be off, error, warn, info"), "{level}");
     }
-    for domain in [
-        "https://example.com",
-        "example.com:80",
-        "example.com/",
-        ".example.com",
-        "a..b",
-        "-a.com",
-        "ä.de",
-    ] {
-        assert!(
-            problem("BASE_DOMAIN", domain).starts_with("BASE_DOMAIN must be a domain"),
-            "{domain}"
-        );
+    for domain in ["https://example.com", "example.com:80", "example.com/", ".example.com", "a..b", "-a.com", "ä.de"] {
+        assert!(problem("BASE_DOMAIN", domain).starts_with("BASE_DOMAIN must be a domain"), "{domain}");
     }
     for number in ["-1", "1.5", "1e3", "0x10", "1 000", "104857601"] {
-        assert!(
-            problem("MAX_BODY_BYTES", number).starts_with("MAX_BODY_BYTES must be a whole number"),
-            "{number}"
-        );
+        assert!(problem("MAX_BODY_BYTES", number).starts_with("MAX_BODY_BYTES must be a whole number"), "{number}");
     }
 }
 
@@ -163,20 +129,11 @@ fn urls_are_checked_by_scheme() {
     for url in ["postgres://db/m", "postgresql:///m?host=/run/postgresql"] {
         assert!(serve(&lookup(with(&[("DATABASE_URL", url)]))).is_ok(), "{url}");
     }
-    for url in [
-        "redis://cache",
-        "unix:///run/redis.sock",
-        "redis+unix:///run/redis.sock?db=1",
-    ] {
+    for url in ["redis://cache", "unix:///run/redis.sock", "redis+unix:///run/redis.sock?db=1"] {
         assert!(serve(&lookup(with(&[("REDIS_URL", url)]))).is_ok(), "{url}");
     }
     let expected = "DATABASE_URL must be a URL that starts with postgresql:// or postgres://";
-    for url in [
-        "mysql://hunter2@db/m",
-        "host=db password=hunter2",
-        "postgresql://",
-        "localhost",
-    ] {
+    for url in ["mysql://hunter2@db/m", "host=db password=hunter2", "postgresql://", "localhost"] {
         assert_eq!(problem("DATABASE_URL", url), expected);
     }
     assert_eq!(
@@ -202,10 +159,7 @@ fn a_secret_can_be_read_from_a_file() {
 
     let key = PEM.replace("\\n", "\n");
     file.write_all(key.as_bytes()).unwrap();
-    assert_eq!(
-        serve(&lookup(in_file())).unwrap().jwt_private_key.expose_secret(),
-        key.trim_end()
-    );
+    assert_eq!(serve(&lookup(in_file())).unwrap().jwt_private_key.expose_secret(), key.trim_end());
 
     let both = problem("JWT_PRIVATE_KEY_FILE", path);
     assert_eq!(both, "JWT_PRIVATE_KEY and JWT_PRIVATE_KEY_FILE are both set: keep one");
@@ -213,10 +167,7 @@ fn a_secret_can_be_read_from_a_file() {
     fs::remove_file(path).unwrap();
     let gone = problems(in_file());
     assert_eq!(gone.len(), 1);
-    assert!(
-        gone[0].starts_with(&format!("JWT_PRIVATE_KEY_FILE: cannot read {path}: No such file")),
-        "{gone:?}"
-    );
+    assert!(gone[0].starts_with(&format!("JWT_PRIVATE_KEY_FILE: cannot read {path}: No such file")), "{gone:?}");
 }
 
 #[test]
@@ -230,18 +181,8 @@ fn migrate_and_seed_need_one_url_each() {
     let only = |name| lookup(BTreeMap::from([(name, url)]));
     assert_eq!(migrate(&only("MIGRATION_DATABASE_URL")).unwrap().expose_secret(), url);
     assert_eq!(seed(&only("DATABASE_URL")).unwrap().expose_secret(), url);
-    assert!(
-        migrate(&only("DATABASE_URL"))
-            .unwrap_err()
-            .to_string()
-            .contains("MIGRATION_DATABASE_URL is not set")
-    );
-    assert!(
-        seed(&only("MIGRATION_DATABASE_URL"))
-            .unwrap_err()
-            .to_string()
-            .contains("  DATABASE_URL is not set")
-    );
+    assert!(migrate(&only("DATABASE_URL")).unwrap_err().to_string().contains("MIGRATION_DATABASE_URL is not set"));
+    assert!(seed(&only("MIGRATION_DATABASE_URL")).unwrap_err().to_string().contains("  DATABASE_URL is not set"));
 }
 
 #[test]
@@ -286,8 +227,5 @@ fn help_fits_a_terminal_and_names_every_setting() {
 #[test]
 fn env_example_is_up_to_date() {
     let committed = include_str!("../../.env.example");
-    assert!(
-        committed == env_example(),
-        ".env.example is stale: run `make generated` and commit what it writes"
-    );
+    assert!(committed == env_example(), ".env.example is stale: run `make generated` and commit what it writes");
 }

@@ -77,7 +77,8 @@ pub async fn open(tx: &TenantTx, id: Uuid, product_id: Uuid, quantity: i32, thre
     );
     tx.tx().execute(diesel::insert_into(inventory::table).values(row)).await?;
     if quantity > 0 {
-        let movement = "insert into inventory_movements (tenant_id, product_id, delta, kind) values (?, ?, ?, 'INITIAL')";
+        let movement =
+            "insert into inventory_movements (tenant_id, product_id, delta, kind) values (?, ?, ?, 'INITIAL')";
         let movement = Sql::new(movement).bind(tx.tenant_id()).bind(product_id).bind(quantity);
         tx.tx().execute(movement.returning::<()>()).await?;
     }

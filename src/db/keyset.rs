@@ -31,14 +31,7 @@ pub(super) struct Listing {
 impl Listing {
     /// All rows of a table, sorted by `key` and then by `id`.
     pub(super) fn new(from: Sql, key: &'static str, id: &'static str, descending: bool) -> Self {
-        Self {
-            from,
-            conditions: Sql::default(),
-            key,
-            id,
-            descending,
-            extra: "null::bigint",
-        }
+        Self { from, conditions: Sql::default(), key, id, descending, extra: "null::bigint" }
     }
 
     /// The key is a number that no column of the row holds, so it is selected beside the row.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod};
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod,
+};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 
@@ -40,11 +42,8 @@ impl Db {
         config.recycling_method = RecyclingMethod::Fast;
         config.custom_setup = Box::new(|url| connect(url).boxed());
         let manager = AsyncDieselConnectionManager::new_with_config(database_url, config);
-        let pool = Pool::builder()
-            .max_size(size)
-            .connection_timeout(wait)
-            .test_on_check_out(false)
-            .build_unchecked(manager);
+        let pool =
+            Pool::builder().max_size(size).connection_timeout(wait).test_on_check_out(false).build_unchecked(manager);
         Self { pool }
     }
 
@@ -67,10 +66,7 @@ impl Db {
     #[must_use]
     pub fn state(&self) -> PoolState {
         let state = self.pool.state();
-        PoolState {
-            open: state.connections,
-            idle: state.idle_connections,
-        }
+        PoolState { open: state.connections, idle: state.idle_connections }
     }
 
     /// Asks the database for a sign of life.

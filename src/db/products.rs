@@ -157,7 +157,9 @@ pub struct ProductList {
 impl ProductList {
     fn listing(&self) -> Listing {
         let from = match &self.search {
-            Some(words) => Sql::new("search_products(?) found join products on products.id = found.product_id").bind(words.clone()),
+            Some(words) => {
+                Sql::new("search_products(?) found join products on products.id = found.product_id").bind(words.clone())
+            }
             None => Sql::new("products"),
         };
         let key = match self.order {

@@ -80,6 +80,28 @@ diesel::table! {
 }
 
 diesel::table! {
+    payments (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        order_id -> Uuid,
+        stripe_payment_intent -> Nullable<Text>,
+        amount -> Numeric,
+        status -> Text,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    processed_events (tenant_id, event_id) {
+        tenant_id -> Uuid,
+        event_id -> Text,
+        event_type -> Text,
+        received_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     products (tenant_id, id) {
         id -> Uuid,
         tenant_id -> Uuid,

@@ -22,9 +22,7 @@ pub async fn products(tx: &TenantTx, count: i32) -> Result<()> {
                 now() - make_interval(secs => (? - i)::float8)
          from generate_series(1, ?) as i",
     );
-    tx.tx()
-        .execute(products.bind(tx.tenant_id()).bind(count).bind(count).returning::<()>())
-        .await?;
+    tx.tx().execute(products.bind(tx.tenant_id()).bind(count).bind(count).returning::<()>()).await?;
     let stock = Sql::new(
         "insert into inventory (id, tenant_id, product_id, quantity)
          select uuid_v7(), tenant_id, id, 1000 from products p

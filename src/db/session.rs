@@ -67,9 +67,7 @@ impl Db {
         tracing::debug!(?reason, "system transaction");
         let request_id = caller.map_or("", |caller| caller.request_id.as_str());
         let begin = format!("BEGIN; SET LOCAL ROLE mercato_system; SET LOCAL app.request_id = '{request_id}'");
-        Ok(SystemTx {
-            tx: Tx::new(self.connection().await?, begin),
-        })
+        Ok(SystemTx { tx: Tx::new(self.connection().await?, begin) })
     }
 }
 
@@ -123,10 +121,7 @@ pub(super) struct Tx {
 
 impl Tx {
     fn new(conn: Conn, begin: String) -> Self {
-        Self {
-            conn: Some(conn),
-            opening: Mutex::new(Opening::Due(begin)),
-        }
+        Self { conn: Some(conn), opening: Mutex::new(Opening::Due(begin)) }
     }
 
     fn conn(&self) -> Result<&AsyncPgConnection> {
@@ -252,11 +247,7 @@ impl ReadSession {
     /// A session that will read this tenant's rows, or refuse when there is none.
     #[must_use]
     pub fn new(db: Db, tenant: Option<Uuid>) -> Self {
-        Self(Arc::new(SessionState {
-            db,
-            tenant,
-            tx: RwLock::new(None),
-        }))
+        Self(Arc::new(SessionState { db, tenant, tx: RwLock::new(None) }))
     }
 
     /// The shared transaction, opened when this is the first read.
@@ -267,7 +258,8 @@ impl ReadSession {
             }
             let mut slot = self.0.tx.write().await;
             if slot.is_none() {
-                let tenant = self.0.tenant.ok_or_else(|| Error::internal(anyhow::anyhow!("a read without a tenant")))?;
+                let tenant =
+                    self.0.tenant.ok_or_else(|| Error::internal(anyhow::anyhow!("a read without a tenant")))?;
                 *slot = Some(self.0.db.tenant_read(tenant).await?);
             }
         }

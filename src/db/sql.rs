@@ -63,10 +63,7 @@ pub(super) struct Sql {
 impl Sql {
     /// A statement, or the beginning of one.
     pub(super) fn new(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            binds: Vec::new(),
-        }
+        Self { text: text.to_owned(), binds: Vec::new() }
     }
 
     /// The value of the next `?`.
@@ -88,19 +85,12 @@ impl Sql {
 
     /// The statement with the types of the columns that it returns.
     pub(super) fn returning<St>(self) -> Statement<St> {
-        Statement {
-            sql: self,
-            returns: PhantomData,
-        }
+        Statement { sql: self, returns: PhantomData }
     }
 
     /// A query for rows of `R` and whatever further columns `Extra` names: `select R's columns` and then this text.
     pub(super) fn selecting<R: Selectable<Pg>, Extra>(self) -> Select<R, Extra> {
-        Select {
-            columns: R::construct_selection(),
-            tail: self,
-            extra: PhantomData,
-        }
+        Select { columns: R::construct_selection(), tail: self, extra: PhantomData }
     }
 }
 

@@ -76,9 +76,8 @@ pub async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<UserRow>> {
 
 /// The user of that (lower-case) address with the password's hash, for logging in.
 pub async fn credentials(tx: &TenantTx, email: &str) -> Result<Option<(UserRow, String)>> {
-    let query = users::table
-        .filter(users::email.eq(email.to_owned()))
-        .select((UserRow::as_select(), users::password_hash));
+    let query =
+        users::table.filter(users::email.eq(email.to_owned())).select((UserRow::as_select(), users::password_hash));
     tx.tx().find(query).await
 }
 
@@ -100,10 +99,7 @@ pub async fn update(tx: &TenantTx, id: Uuid, changes: UserChanges) -> Result<Opt
         role: Option<&'static str>,
         is_active: Option<bool>,
     }
-    let changes = Changeset {
-        role: changes.role.map(Role::as_str),
-        is_active: changes.is_active,
-    };
+    let changes = Changeset { role: changes.role.map(Role::as_str), is_active: changes.is_active };
     let update = diesel::update(users::table.filter(users::id.eq(id))).set(changes);
     tx.tx().find(update.returning(UserRow::as_returning())).await
 }
@@ -133,7 +129,9 @@ impl UserFilter {
 
     /// One page of the users, newest first.
     pub async fn page(self, tx: &TenantTx, window: &Window) -> Result<Page<UserRow>> {
-        self.listing().page(tx, ListId::of(&self), window, |row: &UserRow, _| (SortKey::Time(row.created_at), row.id)).await
+        self.listing()
+            .page(tx, ListId::of(&self), window, |row: &UserRow, _| (SortKey::Time(row.created_at), row.id))
+            .await
     }
 
     /// How many users there are.

@@ -19,11 +19,8 @@ pub const SUBDOMAIN: &str = "demo";
 /// The password of all its accounts.
 pub const PASSWORD: &str = "demo-password";
 /// Its accounts, in the order in which they are offered.
-pub const ACCOUNTS: [(&str, &str); 3] = [
-    ("Customer", "customer@demo.test"),
-    ("Merchant", "merchant@demo.test"),
-    ("Admin", "admin@demo.test"),
-];
+pub const ACCOUNTS: [(&str, &str); 3] =
+    [("Customer", "customer@demo.test"), ("Merchant", "merchant@demo.test"), ("Admin", "admin@demo.test")];
 
 /// The demo shop as it is.
 #[derive(Clone, Debug)]
@@ -72,11 +69,8 @@ async fn find(services: &Services) -> Result<Option<TenantRow>> {
 }
 
 async fn create(services: &Services) -> Result<TenantRow> {
-    let mut caller = Caller {
-        tenant: None,
-        actor: Actor::Anonymous,
-        request_id: RequestId::new(services.sources.id()),
-    };
+    let mut caller =
+        Caller { tenant: None, actor: Actor::Anonymous, request_id: RequestId::new(services.sources.id()) };
     let new = NewTenant {
         name: "Demo shop".into(),
         subdomain: SUBDOMAIN.into(),

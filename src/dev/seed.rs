@@ -7,9 +7,9 @@ use crate::db::tenants::TenantKey;
 use crate::db::users::{self, UserInsert};
 use crate::db::{Db, SystemReason, seed, tenants};
 use crate::domain::actor::{Actor, Caller, RequestId, Role};
+use crate::domain::sources::Sources;
 use crate::domain::tenants::Tenant;
 use crate::error::Result;
-use crate::domain::sources::Sources;
 use crate::services::passwords::Passwords;
 
 /// The password of every seeded account: `admin@seed.test`, `merchant@seed.test` and `customer@seed.test` in each shop.
@@ -35,7 +35,8 @@ async fn shop(db: &Db, sources: &dyn Sources, subdomain: &str, password_hash: &s
         tx.commit().await?;
         return Ok(false);
     }
-    let tenant = Tenant { id: sources.id(), name: subdomain.into(), subdomain: subdomain.into(), currency: "USD".into() };
+    let tenant =
+        Tenant { id: sources.id(), name: subdomain.into(), subdomain: subdomain.into(), currency: "USD".into() };
     tenants::insert(&tx, &tenant, &format!("pk_{subdomain}")).await?;
     for role in Role::ALL {
         let user = UserInsert {

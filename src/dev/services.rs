@@ -168,7 +168,5 @@ fn on_a_lasting_thread<T: Send + 'static>(
             let _ = until_dropped.recv();
         })
         .context("could not start a thread")?;
-    started
-        .recv()
-        .context("the thread that starts PostgreSQL and Redis panicked")?
+    started.recv().context("the thread that starts PostgreSQL and Redis panicked")?
 }

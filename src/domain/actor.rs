@@ -81,9 +81,9 @@ impl Caller {
     pub fn user(&self) -> Result<(Uuid, Role)> {
         match self.actor {
             Actor::User { id, role } => Ok((id, role)),
-            Actor::Anonymous => Err(Error::Unauthenticated(
-                "log in first, and send the token as `Authorization: Bearer …`",
-            )),
+            Actor::Anonymous => {
+                Err(Error::Unauthenticated("log in first, and send the token as `Authorization: Bearer …`"))
+            }
         }
     }
 
@@ -112,9 +112,7 @@ impl RequestId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let well_formed = (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         well_formed.then(|| Self(text.to_owned()))
     }
 

@@ -19,13 +19,15 @@ impl Adjustment {
     pub fn apply(self, current: i32) -> Result<i32> {
         match self {
             Self::Quantity(quantity) => Ok(quantity),
-            Self::Delta(delta) => current
-                .checked_add(delta)
-                .filter(|after| (0..=MAX_QUANTITY).contains(after))
-                .ok_or_else(|| {
-                    let expected = format!("would leave {} pieces; must leave 0 to {MAX_QUANTITY}", i64::from(current) + i64::from(delta));
+            Self::Delta(delta) => {
+                current.checked_add(delta).filter(|after| (0..=MAX_QUANTITY).contains(after)).ok_or_else(|| {
+                    let expected = format!(
+                        "would leave {} pieces; must leave 0 to {MAX_QUANTITY}",
+                        i64::from(current) + i64::from(delta)
+                    );
                     Error::field("delta", expected)
-                }),
+                })
+            }
         }
     }
 }

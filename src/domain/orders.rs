@@ -26,14 +26,8 @@ pub enum OrderStatus {
 
 impl OrderStatus {
     /// Every state.
-    pub const ALL: [Self; 6] = [
-        Self::Pending,
-        Self::Paid,
-        Self::Fulfilled,
-        Self::Shipped,
-        Self::Completed,
-        Self::Cancelled,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Paid, Self::Fulfilled, Self::Shipped, Self::Completed, Self::Cancelled];
 
     /// The name on the wire and in the database.
     #[must_use]
@@ -101,8 +95,13 @@ pub struct NewOrder {
     #[garde(dive)]
     pub shipping_address: Address,
     /// What is bought: 1 to 100 lines.
-    #[garde(length(min = 1, max = 100), dive)]
+    #[garde(custom(is_basket), dive)]
     pub items: Vec<NewOrderItem>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it so")]
+fn is_basket(items: &[NewOrderItem], (): &()) -> garde::Result {
+    if (1..=100).contains(&items.len()) { Ok(()) } else { Err(garde::Error::new("must have 1 to 100 lines")) }
 }
 
 /// A postal address. Only its size is checked: addresses differ too much between countries for more.

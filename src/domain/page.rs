@@ -159,17 +159,11 @@ impl PageArgs {
         let bound = cursor
             .as_ref()
             .map(|cursor| {
-                list.position(cursor).ok_or_else(|| {
-                    Error::field(cursor_name, "is not a cursor of this list with this sort and filter")
-                })
+                list.position(cursor)
+                    .ok_or_else(|| Error::field(cursor_name, "is not a cursor of this list with this sort and filter"))
             })
             .transpose()?;
-        Ok(Window {
-            limit: i64::from(limit),
-            offset: i64::from(offset),
-            backward,
-            bound,
-        })
+        Ok(Window { limit: i64::from(limit), offset: i64::from(offset), backward, bound })
     }
 }
 

@@ -40,9 +40,40 @@ pub struct NewTenant {
 
 /// Names that are, or may become, hosts of the service itself or that a shop could deceive with.
 const RESERVED_SUBDOMAINS: [&str; 34] = [
-    "abuse", "account", "accounts", "admin", "api", "app", "assets", "auth", "billing", "blog", "cdn", "dashboard", "dev",
-    "docs", "ftp", "graphql", "help", "internal", "localhost", "login", "mail", "mercato", "metrics", "ns", "root",
-    "secure", "security", "smtp", "staging", "static", "status", "support", "test", "www",
+    "abuse",
+    "account",
+    "accounts",
+    "admin",
+    "api",
+    "app",
+    "assets",
+    "auth",
+    "billing",
+    "blog",
+    "cdn",
+    "dashboard",
+    "dev",
+    "docs",
+    "ftp",
+    "graphql",
+    "help",
+    "internal",
+    "localhost",
+    "login",
+    "mail",
+    "mercato",
+    "metrics",
+    "ns",
+    "root",
+    "secure",
+    "security",
+    "smtp",
+    "staging",
+    "static",
+    "status",
+    "support",
+    "test",
+    "www",
 ];
 
 /// A DNS label (RFC 1035, section 2.3.1) of 3 to 63 characters that is not reserved.
@@ -76,15 +107,16 @@ fn is_currency(code: &str, (): &()) -> garde::Result {
 
 /// The currencies of ISO 4217 in circulation, without those of three decimals: amounts have two.
 pub const CURRENCIES: [&str; 148] = [
-    "AED", "AFN", "ALL", "AMD", "ANG", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BGN", "BIF", "BMD", "BND",
-    "BOB", "BRL", "BSD", "BTN", "BWP", "BYN", "BZD", "CAD", "CDF", "CHF", "CLP", "CNY", "COP", "CRC", "CUP", "CVE", "CZK",
-    "DJF", "DKK", "DOP", "DZD", "EGP", "ERN", "ETB", "EUR", "FJD", "FKP", "GBP", "GEL", "GHS", "GIP", "GMD", "GNF", "GTQ",
-    "GYD", "HKD", "HNL", "HTG", "HUF", "IDR", "ILS", "INR", "IRR", "ISK", "JMD", "JPY", "KES", "KGS", "KHR", "KMF", "KPW",
-    "KRW", "KYD", "KZT", "LAK", "LBP", "LKR", "LRD", "LSL", "MAD", "MDL", "MGA", "MKD", "MMK", "MNT", "MOP", "MRU", "MUR",
-    "MVR", "MWK", "MXN", "MYR", "MZN", "NAD", "NGN", "NIO", "NOK", "NPR", "NZD", "PAB", "PEN", "PGK", "PHP", "PKR", "PLN",
-    "PYG", "QAR", "RON", "RSD", "RUB", "RWF", "SAR", "SBD", "SCR", "SDG", "SEK", "SGD", "SHP", "SLE", "SOS", "SRD", "SSP",
-    "STN", "SVC", "SYP", "SZL", "THB", "TJS", "TMT", "TOP", "TRY", "TTD", "TWD", "TZS", "UAH", "UGX", "USD", "UYU", "UZS",
-    "VES", "VND", "VUV", "WST", "XAF", "XCD", "XOF", "XPF", "YER", "ZAR", "ZMW", "ZWG",
+    "AED", "AFN", "ALL", "AMD", "ANG", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BGN", "BIF", "BMD",
+    "BND", "BOB", "BRL", "BSD", "BTN", "BWP", "BYN", "BZD", "CAD", "CDF", "CHF", "CLP", "CNY", "COP", "CRC", "CUP",
+    "CVE", "CZK", "DJF", "DKK", "DOP", "DZD", "EGP", "ERN", "ETB", "EUR", "FJD", "FKP", "GBP", "GEL", "GHS", "GIP",
+    "GMD", "GNF", "GTQ", "GYD", "HKD", "HNL", "HTG", "HUF", "IDR", "ILS", "INR", "IRR", "ISK", "JMD", "JPY", "KES",
+    "KGS", "KHR", "KMF", "KPW", "KRW", "KYD", "KZT", "LAK", "LBP", "LKR", "LRD", "LSL", "MAD", "MDL", "MGA", "MKD",
+    "MMK", "MNT", "MOP", "MRU", "MUR", "MVR", "MWK", "MXN", "MYR", "MZN", "NAD", "NGN", "NIO", "NOK", "NPR", "NZD",
+    "PAB", "PEN", "PGK", "PHP", "PKR", "PLN", "PYG", "QAR", "RON", "RSD", "RUB", "RWF", "SAR", "SBD", "SCR", "SDG",
+    "SEK", "SGD", "SHP", "SLE", "SOS", "SRD", "SSP", "STN", "SVC", "SYP", "SZL", "THB", "TJS", "TMT", "TOP", "TRY",
+    "TTD", "TWD", "TZS", "UAH", "UGX", "USD", "UYU", "UZS", "VES", "VND", "VUV", "WST", "XAF", "XCD", "XOF", "XPF",
+    "YER", "ZAR", "ZMW", "ZWG",
 ];
 
 #[cfg(test)]
@@ -96,7 +128,9 @@ mod tests {
         for good in ["demo", "a1b", "my-shop", &"a".repeat(63)] {
             assert!(is_subdomain(good, &()).is_ok(), "{good}");
         }
-        for bad in ["", "ab", "-abc", "abc-", "Demo", "a.b.c", "ab_c", "xn--abc", "www", "admin", "schön", &"a".repeat(64)] {
+        for bad in
+            ["", "ab", "-abc", "abc-", "Demo", "a.b.c", "ab_c", "xn--abc", "www", "admin", "schön", &"a".repeat(64)]
+        {
             assert!(is_subdomain(bad, &()).is_err(), "{bad}");
         }
     }

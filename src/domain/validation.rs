@@ -9,9 +9,8 @@ use crate::error::{Error, FieldError, Result};
 /// Checks an input and names every field that is wrong, as the client wrote it.
 pub fn check<T: Validate<Context = ()>>(input: &T) -> Result<()> {
     input.validate().map_err(|report| {
-        let fields = report.iter().map(|(path, error)| {
-            FieldError::new(&as_clients_write(&path.to_string()), error.to_string())
-        });
+        let fields =
+            report.iter().map(|(path, error)| FieldError::new(&as_clients_write(&path.to_string()), error.to_string()));
         Error::Validation(fields.collect())
     })
 }
@@ -54,11 +53,7 @@ pub(crate) fn is_text<const MIN: usize, const MAX: usize>(value: &str, (): &()) 
 /// An e-mail address of at most 254 characters (RFC 5321, section 4.5.3.1.3).
 pub(crate) fn is_email(value: &str, (): &()) -> garde::Result {
     let plausible = value.len() <= 254 && garde::rules::email::parse_email(value).is_ok();
-    if plausible {
-        Ok(())
-    } else {
-        Err(garde::Error::new("must be an e-mail address like ada@example.com"))
-    }
+    if plausible { Ok(()) } else { Err(garde::Error::new("must be an e-mail address like ada@example.com")) }
 }
 
 /// A new password: 12 to 128 characters. Length is what makes passwords strong (NIST SP 800-63B, section 5.1.1).
@@ -93,12 +88,11 @@ pub(crate) fn is_country_code(code: &str, (): &()) -> garde::Result {
 
 /// Where an image can be loaded from, over HTTPS only.
 pub(crate) fn is_https_url(value: &str, (): &()) -> garde::Result {
-    let https = value.len() <= 2048 && value.starts_with("https://") && garde::rules::url::apply(&value, ()).is_ok();
-    if https {
-        Ok(())
-    } else {
-        Err(garde::Error::new("must be an https:// URL of at most 2048 characters"))
-    }
+    let https = value.len() <= 2048
+        && value.starts_with("https://")
+        && !value.chars().any(char::is_control)
+        && garde::rules::url::apply(&value, ()).is_ok();
+    if https { Ok(()) } else { Err(garde::Error::new("must be an https:// URL of at most 2048 characters")) }
 }
 
 #[cfg(test)]

@@ -55,12 +55,7 @@ pub struct UserError {
 
 impl From<Problem> for UserError {
     fn from(problem: Problem) -> Self {
-        Self {
-            code: problem.code.into(),
-            message: problem.message,
-            field: problem.field,
-            details: problem.details,
-        }
+        Self { code: problem.code.into(), message: problem.message, field: problem.field, details: problem.details }
     }
 }
 
@@ -115,9 +110,9 @@ pub(crate) use payload;
 pub fn complete(errors: &mut [ServerError], request_id: &RequestId) {
     for error in errors {
         let ours = match &error.source {
-            Some(source) => source
-                .downcast_ref::<Error>()
-                .or_else(|| source.downcast_ref::<Arc<Error>>().map(AsRef::as_ref)),
+            Some(source) => {
+                source.downcast_ref::<Error>().or_else(|| source.downcast_ref::<Arc<Error>>().map(AsRef::as_ref))
+            }
             None => None,
         };
         if let Some(ours) = ours {

@@ -53,7 +53,10 @@ pub fn may_see(ctx: &Context<'_>, verdict: Result<()>) -> bool {
         Ok(()) => true,
         Err(error) => {
             let error = async_graphql::Error::from(error);
-            ctx.add_error(ctx.set_error_path(ServerError { locations: vec![ctx.item.pos], ..error.into_server_error(ctx.item.pos) }));
+            ctx.add_error(ctx.set_error_path(ServerError {
+                locations: vec![ctx.item.pos],
+                ..error.into_server_error(ctx.item.pos)
+            }));
             false
         }
     }

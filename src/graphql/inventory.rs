@@ -126,7 +126,11 @@ pub struct InventoryMutation;
 impl InventoryMutation {
     /// Changes a product's stock or threshold. Stock never falls below zero. Requires MERCHANT or ADMIN.
     #[graphql(guard = "Access::Staff")]
-    async fn inventory_adjust(&self, ctx: &Context<'_>, input: InventoryAdjustInput) -> async_graphql::Result<InventoryAdjustPayload> {
+    async fn inventory_adjust(
+        &self,
+        ctx: &Context<'_>,
+        input: InventoryAdjustInput,
+    ) -> async_graphql::Result<InventoryAdjustPayload> {
         let request = ctx.request();
         let InventoryAdjustInput { product_id, delta, quantity, threshold, reason } = input;
         let change = StockChange { delta, quantity, threshold, reason };

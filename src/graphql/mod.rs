@@ -17,8 +17,8 @@ mod users;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use async_graphql::{EmptySubscription, MergedObject, Request, Response, SDLExportOptions};
+use chrono::{DateTime, Utc};
 
 pub use errors::error_response;
 
@@ -62,7 +62,9 @@ const MAX_DEPTH: usize = 16;
 pub fn schema() -> Schema {
     Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .limit_depth(MAX_DEPTH)
-        .override_output_type_description::<DateTime<Utc>>("A moment in UTC, as RFC 3339 writes it: \"2026-01-31T12:00:00Z\".")
+        .override_output_type_description::<DateTime<Utc>>(
+            "A moment in UTC, as RFC 3339 writes it: \"2026-01-31T12:00:00Z\".",
+        )
         .override_output_type_description::<serde_json::Value>("Any JSON value.")
         .finish()
 }

@@ -4,7 +4,9 @@ use async_graphql::{Context, Enum, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 
-use crate::db::orders::{HistoryOf, ItemsOf, OrderFilter as ListFilter, OrderId, OrderItemRow, OrderRow, StatusChangeRow};
+use crate::db::orders::{
+    HistoryOf, ItemsOf, OrderFilter as ListFilter, OrderId, OrderItemRow, OrderRow, StatusChangeRow,
+};
 use crate::db::products::{ProductId, ProductRow};
 use crate::db::users::UserId;
 use crate::domain::actor::Actor;
@@ -189,7 +191,8 @@ impl Order {
 
     /// Where it goes.
     async fn shipping_address(&self) -> async_graphql::Result<Address> {
-        let address: domain::Address = serde_json::from_value(self.0.shipping_address.clone()).map_err(Error::internal)?;
+        let address: domain::Address =
+            serde_json::from_value(self.0.shipping_address.clone()).map_err(Error::internal)?;
         let domain::Address { street, city, state, zip, country } = address;
         Ok(Address { street, city, state, zip, country })
     }
@@ -316,7 +319,8 @@ pub struct OrderCreateInput {
 impl From<OrderCreateInput> for domain::NewOrder {
     fn from(input: OrderCreateInput) -> Self {
         let AddressInput { street, city, state, zip, country } = input.shipping_address;
-        let item = |item: OrderItemInput| domain::NewOrderItem { product_id: item.product_id.0, quantity: item.quantity };
+        let item =
+            |item: OrderItemInput| domain::NewOrderItem { product_id: item.product_id.0, quantity: item.quantity };
         Self {
             customer_id: input.customer_id.map(|id| id.0),
             customer_name: input.customer_name,
@@ -367,7 +371,11 @@ impl OrderMutation {
     /// Places an order: takes the stock of all lines, or of none, and keeps today's prices. Requires CUSTOMER for
     /// oneself, or MERCHANT or ADMIN on behalf of a customer.
     #[graphql(guard = "Access::User")]
-    async fn order_create(&self, ctx: &Context<'_>, input: OrderCreateInput) -> async_graphql::Result<OrderCreatePayload> {
+    async fn order_create(
+        &self,
+        ctx: &Context<'_>,
+        input: OrderCreateInput,
+    ) -> async_graphql::Result<OrderCreatePayload> {
         let request = ctx.request();
         OrderCreatePayload::of(orders::create(&request.services, &request.caller, input.into()).await)
     }

@@ -41,7 +41,10 @@ pub struct PageInfo {
 
 impl<T> Connection<T> {
     /// A page of rows, and how to count them all.
-    pub fn new<R>(page: Page<R>, count: impl for<'a> Fn(&'a TenantTx) -> BoxFuture<'a, Result<i64>> + Send + Sync + 'static) -> Self
+    pub fn new<R>(
+        page: Page<R>,
+        count: impl for<'a> Fn(&'a TenantTx) -> BoxFuture<'a, Result<i64>> + Send + Sync + 'static,
+    ) -> Self
     where
         T: From<R>,
     {
@@ -52,11 +55,7 @@ impl<T> Connection<T> {
             end_cursor: page.rows.last().map(|(cursor, _)| cursor.clone()),
         };
         let edge = |(cursor, row)| Edge { cursor, node: T::from(row) };
-        Self {
-            edges: page.rows.into_iter().map(edge).collect(),
-            page_info,
-            count: Box::new(count),
-        }
+        Self { edges: page.rows.into_iter().map(edge).collect(), page_info, count: Box::new(count) }
     }
 }
 

@@ -187,7 +187,11 @@ pub struct ProductQuery;
 impl ProductQuery {
     /// One product, by id or SKU. Null when there is none, or when it is inactive and the caller is not MERCHANT or ADMIN.
     #[graphql(guard = "Access::Shop")]
-    async fn product(&self, ctx: &Context<'_>, identifier: ProductIdentifier) -> async_graphql::Result<Option<Product>> {
+    async fn product(
+        &self,
+        ctx: &Context<'_>,
+        identifier: ProductIdentifier,
+    ) -> async_graphql::Result<Option<Product>> {
         let request = ctx.request();
         let found = match identifier {
             ProductIdentifier::Id(id) => request.loader.load_one(ProductId(id.0)).await?,
@@ -337,7 +341,11 @@ pub struct ProductMutation;
 impl ProductMutation {
     /// Adds a product with its stock. Requires MERCHANT or ADMIN.
     #[graphql(guard = "Access::Staff")]
-    async fn product_create(&self, ctx: &Context<'_>, input: ProductCreateInput) -> async_graphql::Result<ProductCreatePayload> {
+    async fn product_create(
+        &self,
+        ctx: &Context<'_>,
+        input: ProductCreateInput,
+    ) -> async_graphql::Result<ProductCreatePayload> {
         let request = ctx.request();
         let created = match input.checked() {
             Ok(new) => products::create(&request.services, &request.caller, new).await,

@@ -99,9 +99,6 @@ impl Money {
     /// An amount in the currency of the caller's shop.
     pub fn new(ctx: &Context<'_>, amount: Amount) -> Result<Self> {
         let currency = ctx.request().caller.tenant()?.currency.clone();
-        Ok(Self {
-            amount: Decimal(amount.to_string()),
-            currency_code: CurrencyCode(currency),
-        })
+        Ok(Self { amount: Decimal(amount.to_string()), currency_code: CurrencyCode(currency) })
     }
 }

@@ -135,7 +135,11 @@ pub struct TenantMutation;
 impl TenantMutation {
     /// Opens a new shop with its first admin.
     #[graphql(guard = "Access::Public")]
-    async fn tenant_register(&self, ctx: &Context<'_>, input: TenantRegisterInput) -> async_graphql::Result<TenantRegisterPayload> {
+    async fn tenant_register(
+        &self,
+        ctx: &Context<'_>,
+        input: TenantRegisterInput,
+    ) -> async_graphql::Result<TenantRegisterPayload> {
         let request = ctx.request();
         let new = NewTenant {
             name: input.name,
@@ -158,7 +162,11 @@ impl TenantMutation {
 
     /// Changes the shop's settings. Requires ADMIN.
     #[graphql(guard = "Access::Admin")]
-    async fn tenant_update(&self, ctx: &Context<'_>, input: TenantUpdateInput) -> async_graphql::Result<TenantUpdatePayload> {
+    async fn tenant_update(
+        &self,
+        ctx: &Context<'_>,
+        input: TenantUpdateInput,
+    ) -> async_graphql::Result<TenantUpdatePayload> {
         let request = ctx.request();
         TenantUpdatePayload::of(tenants::rename(&request.services, &request.caller, input.name).await)
     }

@@ -169,7 +169,12 @@ impl UserMutation {
 
     /// Changes a user's role or access. A shop always keeps an active admin. Requires ADMIN.
     #[graphql(guard = "Access::Admin")]
-    async fn user_update(&self, ctx: &Context<'_>, id: Id, input: UserUpdateInput) -> async_graphql::Result<UserUpdatePayload> {
+    async fn user_update(
+        &self,
+        ctx: &Context<'_>,
+        id: Id,
+        input: UserUpdateInput,
+    ) -> async_graphql::Result<UserUpdatePayload> {
         let request = ctx.request();
         let changes = UserChanges { role: input.role.map(Into::into), is_active: input.is_active };
         UserUpdatePayload::of(users::update(&request.services, &request.caller, id.0, changes).await)

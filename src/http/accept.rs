@@ -28,10 +28,7 @@ pub fn preference(headers: &HeaderMap, media_type: &str) -> Preference {
             Some((specificity, weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0))))
         })
         .max_by_key(|&(specificity, _)| specificity)
-        .map_or_else(Preference::default, |(specificity, weight)| Preference {
-            weight,
-            named: specificity == NAMED,
-        })
+        .map_or_else(Preference::default, |(specificity, weight)| Preference { weight, named: specificity == NAMED })
 }
 
 const NAMED: u8 = 2;
@@ -100,14 +97,8 @@ mod tests {
     #[test]
     fn json_is_for_clients_that_do_not_say() {
         assert_eq!(Format::accepted(&HeaderMap::new()), Some(Format::Json));
-        for accept in [
-            "",
-            "*/*",
-            "application/*",
-            "application/json",
-            "text/html, */*;q=0.1",
-            "application/json, */*",
-        ] {
+        for accept in ["", "*/*", "application/*", "application/json", "text/html, */*;q=0.1", "application/json, */*"]
+        {
             assert_eq!(accepted(accept), Some(Format::Json), "{accept}");
         }
     }
@@ -126,10 +117,7 @@ mod tests {
         }
         let older = "application/graphql-response+json;q=0.5, application/json;q=0.6";
         assert_eq!(accepted(older), Some(Format::Json));
-        assert_eq!(
-            accepted("application/graphql-response+json;q=0, */*"),
-            Some(Format::Json)
-        );
+        assert_eq!(accepted("application/graphql-response+json;q=0, */*"), Some(Format::Json));
     }
 
     #[test]

@@ -21,33 +21,21 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 
 /// `/`, `/.well-known/jwks.json`, and the REST documentation at `/docs` and `/openapi.json`.
 pub fn routes() -> Router<Arc<HttpState>> {
-    Router::new()
-        .route("/", get(front_door))
-        .route("/.well-known/jwks.json", get(jwks))
-        .merge(docs())
+    Router::new().route("/", get(front_door)).route("/.well-known/jwks.json", get(jwks)).merge(docs())
 }
 
 fn docs() -> Router<Arc<HttpState>> {
     // By default, the page sends the document's address to a validator on the internet.
     let config = Config::default().validator_url("none");
     let policy = HeaderValue::from_static(DOCS_POLICY);
-    Router::from(
-        SwaggerUi::new("/docs")
-            .url("/openapi.json", rest::openapi())
-            .config(config),
-    )
-    .layer(SetResponseHeaderLayer::overriding(CONTENT_SECURITY_POLICY, policy))
+    Router::from(SwaggerUi::new("/docs").url("/openapi.json", rest::openapi()).config(config))
+        .layer(SetResponseHeaderLayer::overriding(CONTENT_SECURITY_POLICY, policy))
 }
 
 /// Shows browsers the page to start at, and programs where things are.
 async fn front_door(State(http): State<Arc<HttpState>>, headers: HeaderMap) -> Response {
     if graphiql::wants_html(&headers) {
-        return Redirect::to(if http.settings.graphiql.is_some() {
-            "/graphql"
-        } else {
-            "/docs/"
-        })
-        .into_response();
+        return Redirect::to(if http.settings.graphiql.is_some() { "/graphql" } else { "/docs/" }).into_response();
     }
     Json(json!({"graphql": "/graphql", "rest": "/api/v1", "openapi": "/openapi.json", "docs": "/docs/"}))
         .into_response()

@@ -1,6 +1,10 @@
 //! Documents: which of them can be parsed safely, and what they say of the operation that is about to run.
 
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition};
+use std::collections::HashMap;
+
+use async_graphql::parser::types::{
+    DocumentOperations, ExecutableDocument, OperationDefinition, Selection, SelectionSet,
+};
 use async_graphql::{ServerError, Value, Variables};
 
 /// How deep brackets may nest. `GraphiQL`'s introspection takes about fifteen levels.
@@ -15,10 +19,7 @@ pub fn check_nesting(text: &str) -> Result<(), &'static str> {
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
         rest = match byte {
-            b'#' => tail
-                .iter()
-                .position(|byte| matches!(byte, b'\n' | b'\r'))
-                .map_or(&[], |end| &tail[end..]),
+            b'#' => tail.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(&[], |end| &tail[end..]),
             b'"' => after_string(tail)?,
             _ => tail,
         };
@@ -42,14 +43,87 @@ fn after_string(text: &[u8]) -> Result<&[u8], &'static str> {
         if let Some(after) = rest.strip_prefix(end) {
             return Ok(after);
         }
-        let escaped = rest
-            .strip_prefix(b"\\")
-            .is_some_and(|after| end.len() == 1 || after.starts_with(end));
+        let escaped = rest.strip_prefix(b"\\").is_some_and(|after| end.len() == 1 || after.starts_with(end));
         let length = if escaped { 1 + end.len() } else { 1 };
         rest = rest.get(length..).unwrap_or_default();
     }
     // The parser would take three quotes without an end for an empty string and the start of another one.
     Err("has a string without an end")
+}
+
+/// How many selections an operation may have once its fragments are written out.
+const MAX_SELECTIONS: usize = 2_000;
+
+/// Says what is wrong with a document that is far larger than its text.
+///
+/// A fragment that spreads another one twice, thirty times over, is a kilobyte of text and a billion fields. The library
+/// follows every one of them while it validates, so they are counted here first, each fragment once.
+pub fn check_size(document: &ExecutableDocument) -> Result<(), &'static str> {
+    let mut expansion = Expansion { document, known: HashMap::new() };
+    // Those that no operation spreads are followed as well.
+    for name in document.fragments.keys() {
+        expansion.fragment(name, 0)?;
+    }
+    let mut selections = 0;
+    for (_, operation) in document.operations.iter() {
+        selections += expansion.set(&operation.node.selection_set.node, 0)?.selections;
+    }
+    if selections > MAX_SELECTIONS {
+        return Err(TOO_LARGE);
+    }
+    Ok(())
+}
+
+const TOO_LARGE: &str = "selects more than 2000 fields";
+const TOO_DEEP: &str = "has fragments that spread themselves, or nest too deep";
+
+/// Writes out fragments without writing them.
+struct Expansion<'a> {
+    document: &'a ExecutableDocument,
+    known: HashMap<&'a str, Size>,
+}
+
+/// What a selection set or a fragment amounts to.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    /// How many selections there are, on all levels. A spread is one as well, or else spreads of nothing would be free.
+    selections: usize,
+    /// How many levels of selections there are.
+    levels: usize,
+}
+
+impl<'a> Expansion<'a> {
+    fn set(&mut self, set: &'a SelectionSet, depth: usize) -> Result<Size, &'static str> {
+        let mut size = Size::default();
+        for selection in &set.items {
+            let below = match &selection.node {
+                Selection::Field(field) => self.set(&field.node.selection_set.node, depth + 1)?,
+                Selection::InlineFragment(fragment) => self.set(&fragment.node.selection_set.node, depth + 1)?,
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node, depth + 1)?,
+            };
+            size.selections += 1 + below.selections;
+            size.levels = size.levels.max(1 + below.levels);
+            if size.selections > MAX_SELECTIONS {
+                return Err(TOO_LARGE);
+            }
+        }
+        Ok(size)
+    }
+
+    fn fragment(&mut self, name: &'a str, depth: usize) -> Result<Size, &'static str> {
+        let size = match (self.known.get(name), self.document.fragments.get(name)) {
+            (Some(&known), _) => known,
+            _ if depth > MAX_NESTING => return Err(TOO_DEEP),
+            (None, Some(fragment)) => self.set(&fragment.node.selection_set.node, depth)?,
+            // Validation has words for this.
+            (None, None) => Size::default(),
+        };
+        if depth + size.levels > MAX_NESTING {
+            return Err(TOO_DEEP);
+        }
+        self.known.insert(name, size);
+        Ok(size)
+    }
 }
 
 /// The operation that will run, as `GetOperation` of the GraphQL specification picks it; none when that is ambiguous.
@@ -125,12 +199,9 @@ mod tests {
             assert_eq!(check_nesting(&hidden), Ok(()), "{hidden}");
             assert!(check_nesting(&(hidden.clone() + "\n" + &deep)).is_err(), "{hidden}");
         }
-        for visible in [
-            format!("# \r{deep}"),
-            format!("\"\" {deep}"),
-            format!("\" \\\\\" {deep}"),
-            "[ \"]\" ".repeat(65),
-        ] {
+        for visible in
+            [format!("# \r{deep}"), format!("\"\" {deep}"), format!("\" \\\\\" {deep}"), "[ \"]\" ".repeat(65)]
+        {
             assert!(check_nesting(&visible).is_err(), "{visible}");
         }
         for endless in ["\"\"\" \" [", "\"\"\"\"", "\"abc", "\"\\\""] {
@@ -150,6 +221,33 @@ mod tests {
     }
 
     #[test]
+    fn fragments_count_as_often_as_they_are_spread() {
+        let check = |query: &str| check_size(&parse_query(query).unwrap());
+        let doubling = |levels: usize, last: &str| {
+            let fragment = |i: usize| format!("fragment F{i} on Q {{ ...F{} ...F{} }} ", i + 1, i + 1);
+            format!("{{ ...F0 }} {} {last}", (0..levels).map(fragment).collect::<String>())
+        };
+        assert_eq!(check(&doubling(8, "fragment F8 on Q { a }")), Ok(()));
+        assert_eq!(check(&doubling(30, "fragment F30 on Q { a }")), Err(TOO_LARGE));
+        assert_eq!(check(&doubling(30, "")), Err(TOO_LARGE));
+        assert_eq!(check(&format!("{{ {} }}", "a ".repeat(2000))), Ok(()));
+        assert_eq!(check(&format!("{{ {} }}", "a ".repeat(2001))), Err(TOO_LARGE));
+        let operations =
+            |n: usize| (0..n).map(|i| format!("query Q{i} {{ {} }} ", "a ".repeat(500))).collect::<Vec<_>>().concat();
+        assert_eq!((check(&operations(4)), check(&operations(5))), (Ok(()), Err(TOO_LARGE)));
+    }
+
+    #[test]
+    fn fragments_do_not_spread_themselves() {
+        let check = |query: &str| check_size(&parse_query(query).unwrap());
+        assert_eq!(check("{ ...A } fragment A on Q { a { ...B } } fragment B on Q { ...A ...A }"), Err(TOO_DEEP));
+        assert_eq!(check("{ a } fragment A on Q { ... { ...A ...A } }"), Err(TOO_DEEP));
+        let chain = (0..2000).map(|i| format!("fragment F{i} on Q {{ ...F{} }} ", i + 1)).collect::<Vec<_>>().concat();
+        assert_eq!(check(&format!("{{ ...F0 }} {chain}")), Err(TOO_DEEP));
+        assert_eq!(check(&format!("{{ a }} {chain}")), Err(TOO_DEEP));
+    }
+
+    #[test]
     fn a_variable_that_may_not_be_null_needs_a_value() {
         let check = |query: &str, variables| {
             let document = parse_query(query).unwrap();
@@ -158,10 +256,7 @@ mod tests {
         };
         let expected = Some("Variable \"$n\" of required type \"[Int!]!\" was not provided.".to_owned());
         assert_eq!(check("query ($n: [Int!]!) { a(n: $n) }", json!({})), expected);
-        assert_eq!(
-            check("query ($n: [Int!]! = []) { a(n: $n) }", json!({"n": null})),
-            expected
-        );
+        assert_eq!(check("query ($n: [Int!]! = []) { a(n: $n) }", json!({"n": null})), expected);
         assert_eq!(check("query ($n: [Int!]! = []) { a(n: $n) }", json!({})), None);
         assert_eq!(check("query ($n: Int!) { a(n: $n) }", json!({"n": 0})), None);
         assert_eq!(check("query ($n: Int) { a(n: $n) }", json!({"n": null})), None);

@@ -29,11 +29,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal for a registered reason.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status: status(code),
-            code: code.as_str(),
-            message: message.into(),
-        }
+        Self { status: status(code), code: code.as_str(), message: message.into() }
     }
 
     /// A malformed request.
@@ -58,10 +54,10 @@ pub fn refuse(mut error: ServerError, code: &str, request_id: &RequestId) -> Ans
     Answer::from_errors(vec![error])
 }
 
-/// A failure of ours, in the shape that clients of this path expect. Its cause is logged.
-pub fn internal(cause: anyhow::Error, path: &str, request_id: &RequestId) -> Response {
+/// A failure of ours, in the shape that clients of this route expect. Its cause is logged.
+pub fn internal(cause: anyhow::Error, route: &str, request_id: &RequestId) -> Response {
     let error = Error::internal(cause);
-    if path == "/graphql" {
+    if route == "/graphql" {
         let answer = graphql::error_response(Arc::new(error), request_id);
         return respond(Format::Json, Ok(answer), request_id);
     }
@@ -71,18 +67,12 @@ pub fn internal(cause: anyhow::Error, path: &str, request_id: &RequestId) -> Res
 
 /// No route has this path.
 pub async fn not_found() -> Response {
-    envelope(
-        Code::NotFound,
-        "no such route; see /docs for REST and /graphql for GraphQL",
-    )
+    envelope(Code::NotFound, "no such route; see /docs for REST and /graphql for GraphQL")
 }
 
 /// The route exists, but not for this method. Which it has is in the header Allow.
 pub async fn method_not_allowed() -> Response {
-    envelope(
-        Code::MethodNotAllowed,
-        "this route has other methods; see the header Allow",
-    )
+    envelope(Code::MethodNotAllowed, "this route has other methods; see the header Allow")
 }
 
 /// An error outside GraphQL, in the shape that REST has.
@@ -99,10 +89,7 @@ fn envelope(code: Code, message: &str) -> Response {
         message: &'a str,
     }
 
-    let error = Body {
-        code: code.as_str(),
-        message,
-    };
+    let error = Body { code: code.as_str(), message };
     (status(code), Json(Envelope { success: false, error })).into_response()
 }
 

@@ -88,32 +88,16 @@ pub fn examples(product: Option<Uuid>) -> Vec<Example> {
         Some(id) => order.replace(PRODUCT_ID_HINT, &id.to_string()),
         None => order.to_owned(),
     };
-    let example = |title, query, variables| Example {
-        title,
-        query,
-        variables,
-    };
+    let example = |title, query, variables| Example { title, query, variables };
     vec![
         example(
             "Browse products",
             include_str!("../../assets/graphiql/examples/browse-products.graphql"),
             String::new(),
         ),
-        example(
-            "Place an order",
-            include_str!("../../assets/graphiql/examples/place-an-order.graphql"),
-            order,
-        ),
-        example(
-            "Who am I",
-            include_str!("../../assets/graphiql/examples/who-am-i.graphql"),
-            String::new(),
-        ),
-        example(
-            "My orders",
-            include_str!("../../assets/graphiql/examples/my-orders.graphql"),
-            String::new(),
-        ),
+        example("Place an order", include_str!("../../assets/graphiql/examples/place-an-order.graphql"), order),
+        example("Who am I", include_str!("../../assets/graphiql/examples/who-am-i.graphql"), String::new()),
+        example("My orders", include_str!("../../assets/graphiql/examples/my-orders.graphql"), String::new()),
     ]
 }
 
@@ -127,10 +111,7 @@ pub fn page(config: &GraphiqlConfig) -> String {
         examples: Vec<Example>,
     }
 
-    let config = PageConfig {
-        shop: config,
-        examples: examples(config.demo_product_id),
-    };
+    let config = PageConfig { shop: config, examples: examples(config.demo_product_id) };
     // Strings and lists of strings always serialise; were that to change, the page opens without them.
     let json = serde_json::to_string(&config).unwrap_or_else(|_| "{}".to_owned());
     include_str!("../../assets/graphiql/index.html")
@@ -251,10 +232,7 @@ static ASSETS: [Asset; 8] = [
 /// The page puts it into their URLs, and a browser never mixes the files of two releases.
 fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
-        let digest = ASSETS
-            .iter()
-            .fold(Sha256::new(), |digest, asset| digest.chain_update(asset.body))
-            .finalize();
+        let digest = ASSETS.iter().fold(Sha256::new(), |digest, asset| digest.chain_update(asset.body)).finalize();
         let prefix = digest.first_chunk().copied().map_or(0, u64::from_be_bytes);
         format!("{prefix:016x}")
     });
@@ -272,10 +250,8 @@ async fn asset(Path(file): Path<String>, request: HeaderMap) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     };
     let etag = format!("\"{}\"", version());
-    let cached = request
-        .get(IF_NONE_MATCH)
-        .and_then(|tags| tags.to_str().ok())
-        .is_some_and(|tags| tags.contains(&etag));
+    let cached =
+        request.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).is_some_and(|tags| tags.contains(&etag));
     let caching = [(ETAG, etag), (CACHE_CONTROL, "public, max-age=86400".to_owned())];
     if cached {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
@@ -283,9 +259,7 @@ async fn asset(Path(file): Path<String>, request: HeaderMap) -> Response {
     let headers = [(CONTENT_TYPE, asset.content_type), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
     let mut response = (caching, headers, asset.body).into_response();
     if asset.gzipped {
-        response
-            .headers_mut()
-            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
 }

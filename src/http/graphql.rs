@@ -49,12 +49,7 @@ async fn by_get(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    if let Some(page) = http
-        .settings
-        .graphiql
-        .as_ref()
-        .filter(|_| graphiql::wants_html(&headers))
-    {
+    if let Some(page) = http.settings.graphiql.as_ref().filter(|_| graphiql::wants_html(&headers)) {
         return graphiql::response(page.clone());
     }
     let format = Format::accepted(&headers);
@@ -78,11 +73,7 @@ async fn by_post(
 
 async fn method_not_allowed(Extension(request_id): Extension<RequestId>, headers: HeaderMap) -> Response {
     let refusal = Refusal::new(Code::MethodNotAllowed, "use POST, or GET for queries");
-    respond(
-        Format::accepted(&headers).unwrap_or(Format::Json),
-        Err(refusal),
-        &request_id,
-    )
+    respond(Format::accepted(&headers).unwrap_or(Format::Json), Err(refusal), &request_id)
 }
 
 /// Answers a request for which somebody may be known and whose parameters are still to be read.
@@ -109,51 +100,35 @@ async fn answer(
 
 fn not_acceptable() -> Refusal {
     let message = "accept application/graphql-response+json or application/json";
-    Refusal {
-        status: StatusCode::NOT_ACCEPTABLE,
-        ..Refusal::new(Code::UnsupportedMediaType, message)
-    }
+    Refusal { status: StatusCode::NOT_ACCEPTABLE, ..Refusal::new(Code::UnsupportedMediaType, message) }
 }
 
 /// Reads the parameters of a POST.
 async fn read(request: Request) -> Result<Params, Refusal> {
     check_content_type(request.headers())?;
-    let body = Bytes::from_request(request, &())
-        .await
-        .map_err(|rejection: BytesRejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                return Refusal::new(Code::PayloadTooLarge, "the body is larger than this server reads");
-            }
-            Refusal::malformed("the body ended early")
-        })?;
+    let body = Bytes::from_request(request, &()).await.map_err(|rejection: BytesRejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            return Refusal::new(Code::PayloadTooLarge, "the body is larger than this server reads");
+        }
+        Refusal::malformed("the body ended early")
+    })?;
     Params::from_body(&body)
 }
 
 /// Runs the operation of a well-formed request.
 async fn run(http: &HttpState, caller: Caller, params: Params, method: Method) -> Result<Answer, Refusal> {
-    let document = http
-        .documents
-        .resolve(params.query.as_deref(), &params.extensions)
-        .await?;
-    let selected = document
-        .as_ref()
-        .and_then(|parsed| document::selected(parsed, params.operation_name.as_deref()));
+    let document = http.documents.resolve(params.query.as_deref(), &params.extensions).await?;
+    let selected = document.as_ref().and_then(|parsed| document::selected(parsed, params.operation_name.as_deref()));
     let kind = selected.map(|operation| operation.ty);
     if method == Method::Get && kind == Some(OperationType::Mutation) {
-        return Err(Refusal::new(
-            Code::MethodNotAllowed,
-            "GET changes nothing: send mutations by POST",
-        ));
+        return Err(Refusal::new(Code::MethodNotAllowed, "GET changes nothing: send mutations by POST"));
     }
     let answer = match selected.and_then(|operation| document::missing_variable(operation, &params.variables)) {
         Some(error) => errors::refuse(error, Code::ValidationError.as_str(), &caller.request_id),
         None => http.engine.execute(caller, operation(params, document)).await,
     };
     if let Some(kind) = kind.and_then(counted) {
-        http.engine
-            .services
-            .metrics
-            .graphql_operation(kind, answer.errors.is_empty());
+        http.engine.services.metrics.graphql_operation(kind, answer.errors.is_empty());
     }
     Ok(answer)
 }
@@ -227,9 +202,7 @@ pub fn respond(format: Format, outcome: Result<Answer, Refusal>, request_id: &Re
     let mut response = (status, [(CONTENT_TYPE, format.content_type())], body).into_response();
     if status == StatusCode::UNAUTHORIZED {
         // Demanded by RFC 9110, section 15.5.2.
-        response
-            .headers_mut()
-            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
 }

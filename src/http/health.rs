@@ -23,10 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// `/health`, `/ready` and `/metrics`, at the root and again under `/api/v1`.
 pub fn routes() -> Router<Arc<HttpState>> {
-    Router::new()
-        .route("/health", get(health))
-        .route("/ready", get(ready))
-        .route("/metrics", get(numbers))
+    Router::new().route("/health", get(health)).route("/ready", get(ready)).route("/metrics", get(numbers))
 }
 
 /// The process runs. Nothing else is asked: restarting it would not bring a database back.
@@ -47,17 +44,10 @@ async fn ready(State(http): State<Arc<HttpState>>) -> Response {
     let db = is_there("the database", http.engine.services.db.ping());
     let redis = is_there("Redis", http.redis.ping());
     let (db, redis) = join(db, redis).await;
-    let (code, status) = if db && redis {
-        (StatusCode::OK, "ready")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "error")
-    };
+    let (code, status) =
+        if db && redis { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "error") };
     let word = |fine| if fine { "ok" } else { "error" };
-    let readiness = Readiness {
-        status,
-        db: word(db),
-        redis: word(redis),
-    };
+    let readiness = Readiness { status, db: word(db), redis: word(redis) };
     (code, Json(readiness)).into_response()
 }
 

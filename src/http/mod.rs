@@ -52,12 +52,7 @@ impl HttpState {
     /// The state of a server that runs operations on `engine`.
     #[must_use]
     pub fn new(engine: Arc<Engine>, redis: Redis, settings: Settings) -> Self {
-        Self {
-            engine,
-            documents: Documents::new(redis.clone()),
-            redis,
-            settings,
-        }
+        Self { engine, documents: Documents::new(redis.clone()), redis, settings }
     }
 }
 
@@ -66,10 +61,7 @@ pub fn router(http: &Arc<HttpState>) -> Router {
     let identify = from_fn_with_state(Arc::clone(http), request::identify);
     // Answers depend on who asks, which caches between us and the client do not know.
     let private = SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let rest = rest::router()
-        .with_state(Arc::clone(&http.engine))
-        .layer(identify.clone())
-        .merge(health::routes());
+    let rest = rest::router().with_state(Arc::clone(&http.engine)).layer(identify.clone()).merge(health::routes());
     Router::new()
         .merge(graphql::routes().layer(identify))
         .nest("/api/v1", rest)
@@ -80,10 +72,7 @@ pub fn router(http: &Arc<HttpState>) -> Router {
         .fallback(errors::not_found)
         .method_not_allowed_fallback(errors::method_not_allowed)
         .layer(DefaultBodyLimit::max(http.settings.max_body_bytes))
-        .layer(SetResponseHeaderLayer::overriding(
-            X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
+        .layer(SetResponseHeaderLayer::overriding(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(from_fn_with_state(Arc::clone(http), observe::observe))
         .with_state(Arc::clone(http))
 }

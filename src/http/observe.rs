@@ -51,14 +51,13 @@ pub async fn observe(State(http): State<Arc<HttpState>>, mut request: Request, n
     let mut record = Record::of(&request, &http, &request_id);
     request.extensions_mut().insert(request_id.clone());
     request.extensions_mut().insert(record.seen.clone());
-    let uri_path = request.uri().path().to_owned();
     // Of the highest level, so that whatever is logged for a request has its id.
     let span = tracing::error_span!("request", correlation_id = request_id.as_str());
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
     let mut response = async {
         answer.await.unwrap_or_else(|panic| {
             let cause = anyhow::anyhow!("panic: {}", panic_message(panic.as_ref()));
-            errors::internal(cause, &uri_path, &request_id)
+            errors::internal(cause, record.path(), &request_id)
         })
     }
     .instrument(span)
@@ -98,22 +97,26 @@ impl Record {
             status: None,
         }
     }
+
+    /// The pattern of the route.
+    fn path(&self) -> &str {
+        self.path.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
+    }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
         let (tenant, user) = self.seen.ids();
-        let path = self.path.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
         let status = self.status.unwrap_or(CLIENT_GONE);
         let metrics = &self.http.engine.services.metrics;
-        metrics.http_request(self.method.as_str(), path, status, tenant, elapsed.as_secs_f64());
+        metrics.http_request(self.method.as_str(), self.path(), status, tenant, elapsed.as_secs_f64());
         RequestLine {
             correlation_id: self.request_id.as_str(),
             tenant_id: tenant,
             user_id: user,
             method: self.method.as_str(),
-            path,
+            path: self.path(),
             status_code: status,
             duration_ms: elapsed.as_secs_f64() * 1000.0,
         }
@@ -123,6 +126,5 @@ impl Drop for Record {
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("of an unknown kind")
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("of an unknown kind")
 }

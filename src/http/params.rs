@@ -32,9 +32,7 @@ impl Params {
     pub fn from_body(body: &[u8]) -> Result<Self, Refusal> {
         // An array would otherwise pass for an object whose fields are given in order.
         if body.trim_ascii_start().starts_with(b"[") {
-            return Err(Refusal::malformed(
-                "batches are not supported: send one operation per request",
-            ));
+            return Err(Refusal::malformed("batches are not supported: send one operation per request"));
         }
         Ok(parse::<Self>(body, "")?.normalized())
     }
@@ -71,14 +69,9 @@ impl Params {
 
 /// Refuses every body that is not JSON in UTF-8.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let value = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut parts = value.split(';').map(str::trim);
-    let json = parts
-        .next()
-        .is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"));
+    let json = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"));
     let utf8 = parts
         .filter_map(|parameter| parameter.split_once('='))
         .filter(|(name, _)| name.eq_ignore_ascii_case("charset"))
@@ -86,10 +79,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     if json && utf8 {
         return Ok(());
     }
-    Err(Refusal::new(
-        Code::UnsupportedMediaType,
-        "send the request as `Content-Type: application/json`, in UTF-8",
-    ))
+    Err(Refusal::new(Code::UnsupportedMediaType, "send the request as `Content-Type: application/json`, in UTF-8"))
 }
 
 /// A parameter of the query string that holds JSON.
@@ -219,19 +209,10 @@ mod tests {
             headers.insert(CONTENT_TYPE, value.parse().unwrap());
             check_content_type(&headers)
         };
-        for good in [
-            "application/json",
-            "Application/JSON; charset=UTF-8",
-            "application/json;charset=\"utf-8\"",
-        ] {
+        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for bad in [
-            "",
-            "text/plain",
-            "application/json; charset=latin1",
-            "multipart/form-data; boundary=x",
-        ] {
+        for bad in ["", "text/plain", "application/json; charset=latin1", "multipart/form-data; boundary=x"] {
             assert_eq!(check(bad).unwrap_err().status.as_u16(), 415, "{bad}");
         }
         assert!(check_content_type(&HeaderMap::new()).is_err());

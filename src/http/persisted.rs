@@ -15,7 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::clients::redis::Redis;
-use crate::http::document::check_nesting;
+use crate::http::document::{check_nesting, check_size};
 use crate::http::errors::Refusal;
 
 /// The longest document that is parsed, in bytes. `GraphiQL`'s introspection takes two thousand.
@@ -57,10 +57,7 @@ impl Documents {
     /// No documents yet, and there the ones that replicas share.
     #[must_use]
     pub fn new(shared: Redis) -> Self {
-        let parsed = Cache::builder()
-            .max_capacity(CAPACITY)
-            .weigher(|_, parsed: &Parsed| parsed.weight)
-            .build();
+        let parsed = Cache::builder().max_capacity(CAPACITY).weigher(|_, parsed: &Parsed| parsed.weight).build();
         Self { parsed, shared }
     }
 
@@ -77,15 +74,11 @@ impl Documents {
             return self.find(hash).await.map(Some).ok_or_else(not_found);
         };
         if text.len() > MAX_TEXT {
-            return Err(Refusal::malformed(format!(
-                "query: must be at most {MAX_TEXT} bytes long"
-            )));
+            return Err(Refusal::malformed(format!("query: must be at most {MAX_TEXT} bytes long")));
         }
         let hash = Sha256::digest(text).into();
         if wanted.is_some_and(|wanted| wanted != hash) {
-            return Err(Refusal::malformed(
-                "extensions.persistedQuery.sha256Hash: is not the SHA-256 of the query",
-            ));
+            return Err(Refusal::malformed("extensions.persistedQuery.sha256Hash: is not the SHA-256 of the query"));
         }
         let document = self.parse(hash, text)?;
         if wanted.is_some() && document.is_some() {
@@ -99,10 +92,12 @@ impl Documents {
         if let Some(parsed) = self.parsed.get(&hash) {
             return Ok(Some(parsed.document));
         }
-        check_nesting(text).map_err(|wrong| Refusal::malformed(format!("query: {wrong}")))?;
+        let refuse = |wrong| Refusal::malformed(format!("query: {wrong}"));
+        check_nesting(text).map_err(refuse)?;
         let Ok(document) = parse_query(text) else {
             return Ok(None);
         };
+        check_size(&document).map_err(refuse)?;
         let parsed = Parsed {
             document: Arc::new(document),
             weight: u32::try_from(text.len()).unwrap_or(u32::MAX).max(MIN_WEIGHT),
@@ -136,11 +131,7 @@ fn key(hash: Hash) -> String {
 
 /// The answer that makes clients send the text as well. It has status 200, because clients look for it in the body.
 fn not_found() -> Refusal {
-    Refusal {
-        status: StatusCode::OK,
-        code: "PERSISTED_QUERY_NOT_FOUND",
-        message: "PersistedQueryNotFound".into(),
-    }
+    Refusal { status: StatusCode::OK, code: "PERSISTED_QUERY_NOT_FOUND", message: "PersistedQueryNotFound".into() }
 }
 
 fn persisted_hash(extensions: &Extensions) -> Result<Option<Hash>, Refusal> {
@@ -160,9 +151,6 @@ fn persisted_hash(extensions: &Extensions) -> Result<Option<Hash>, Refusal> {
 fn from_hex(text: &str) -> Option<Hash> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes: Option<Vec<u8>> = pairs
-        .iter()
-        .map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?))
-        .collect();
+    let bytes: Option<Vec<u8>> = pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect();
     rest.is_empty().then(|| bytes?.try_into().ok()).flatten()
 }

@@ -26,11 +26,7 @@ pub async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let host = http
-        .settings
-        .base_domain
-        .as_deref()
-        .and_then(|base| subdomain(host(&request)?, base));
+    let host = http.settings.base_domain.as_deref().and_then(|base| subdomain(host(&request)?, base));
     let identified = match credentials(request.headers(), host.as_deref()) {
         Ok(credentials) => auth::identify(&http.engine.services, request_id, credentials).await,
         Err(error) => Err(error),
@@ -38,13 +34,11 @@ pub async fn identify(
     if let (Ok(caller), Some(seen)) = (&identified, request.extensions().get::<Seen>()) {
         seen.caller(caller);
     }
-    request
-        .extensions_mut()
-        .insert(Identified(identified.map_err(Arc::new)));
+    request.extensions_mut().insert(Identified(identified.map_err(Arc::new)));
     next.run(request).await
 }
 
-/// What the headers say, with `host_subdomain` as the shop's name when `X-Tenant` does not say it.
+/// What the headers and the host say.
 fn credentials<'a>(headers: &'a HeaderMap, host_subdomain: Option<&'a str>) -> Result<Credentials<'a>> {
     const BEARER: &str = "send the token as `Authorization: Bearer <token>`, once";
     let bearer = match header(headers, &AUTHORIZATION, BEARER)? {
@@ -53,11 +47,7 @@ fn credentials<'a>(headers: &'a HeaderMap, host_subdomain: Option<&'a str>) -> R
     };
     let api_key = header(headers, &API_KEY, "send the shop's key in X-API-Key, once")?;
     let tenant = header(headers, &TENANT, "send the shop's subdomain in X-Tenant, once")?;
-    Ok(Credentials {
-        bearer,
-        api_key,
-        subdomain: tenant.or(host_subdomain),
-    })
+    Ok(Credentials { bearer, api_key, subdomain: tenant, host: host_subdomain })
 }
 
 /// A header's value, if it is sent. `expected` tells those who send it twice, empty, or with anything but ASCII in it.
@@ -87,13 +77,8 @@ fn host(request: &Request) -> Option<&str> {
 
 /// The first label of a host right below the base domain: `acme` of `acme.example.com:3000`.
 fn subdomain(host: &str, base_domain: &str) -> Option<String> {
-    let host = host
-        .rsplit_once(':')
-        .map_or(host, |(name, _port)| name)
-        .to_ascii_lowercase();
-    let label = host
-        .strip_suffix(&base_domain.to_ascii_lowercase())?
-        .strip_suffix('.')?;
+    let host = host.rsplit_once(':').map_or(host, |(name, _port)| name).to_ascii_lowercase();
+    let label = host.strip_suffix(&base_domain.to_ascii_lowercase())?.strip_suffix('.')?;
     (!label.is_empty() && !label.contains('.')).then(|| label.to_owned())
 }
 
@@ -104,33 +89,23 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
-            .fold(HeaderMap::new(), |mut headers, (name, value)| {
+        pairs.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).fold(
+            HeaderMap::new(),
+            |mut headers, (name, value)| {
                 headers.append(name, value);
                 headers
-            })
+            },
+        )
     }
 
     #[test]
     fn headers_name_token_key_and_shop() {
-        let headers = headers(&[
-            ("authorization", "bearer  abc.def"),
-            ("x-api-key", "pk_1"),
-            ("x-tenant", " demo "),
-        ]);
+        let headers = headers(&[("authorization", "bearer  abc.def"), ("x-api-key", "pk_1"), ("x-tenant", " demo ")]);
         let found = credentials(&headers, Some("host")).unwrap();
-        assert_eq!(
-            (found.bearer, found.api_key, found.subdomain),
-            (Some("abc.def"), Some("pk_1"), Some("demo"))
-        );
+        assert_eq!((found.bearer, found.api_key, found.subdomain), (Some("abc.def"), Some("pk_1"), Some("demo")));
         let none = HeaderMap::new();
         let found = credentials(&none, Some("host")).unwrap();
-        assert_eq!(
-            (found.bearer, found.api_key, found.subdomain),
-            (None, None, Some("host"))
-        );
+        assert_eq!((found.bearer, found.api_key, found.subdomain, found.host), (None, None, None, Some("host")));
     }
 
     #[test]
@@ -144,10 +119,7 @@ mod tests {
             &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
         ] {
             let error = credentials(&headers(pairs), None).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "send the token as `Authorization: Bearer <token>`, once"
-            );
+            assert_eq!(error.to_string(), "send the token as `Authorization: Bearer <token>`, once");
         }
         assert!(credentials(&headers(&[("x-api-key", "ü")]), None).is_err());
         assert!(credentials(&headers(&[("x-tenant", "a"), ("x-tenant", "b")]), None).is_err());
@@ -158,14 +130,9 @@ mod tests {
         let shop = |host| subdomain(host, "Example.com");
         assert_eq!(shop("acme.example.com").as_deref(), Some("acme"));
         assert_eq!(shop("ACME.example.com:3000").as_deref(), Some("acme"));
-        for other in [
-            "example.com",
-            ".example.com",
-            "a.b.example.com",
-            "acmeexample.com",
-            "acme.example.org",
-            "[::1]:80",
-        ] {
+        for other in
+            ["example.com", ".example.com", "a.b.example.com", "acmeexample.com", "acme.example.org", "[::1]:80"]
+        {
             assert_eq!(shop(other), None, "{other}");
         }
     }

@@ -37,10 +37,7 @@ fn state() -> Arc<HttpState> {
         sources,
         db,
     };
-    let engine = Engine {
-        schema: crate::graphql::schema(),
-        services: Arc::new(services),
-    };
+    let engine = Engine { schema: crate::graphql::schema(), services: Arc::new(services) };
     let settings = Settings {
         base_domain: Some("mercato.test".to_owned()),
         max_body_bytes: 70_000,
@@ -85,9 +82,7 @@ async fn fetch(router: &Router, path: &str, accept: &str) -> Answer {
 }
 
 async fn post(router: &Router, accept: &str, body: impl Into<String>) -> Answer {
-    let request = Request::post("/graphql")
-        .header(ACCEPT, accept)
-        .header(CONTENT_TYPE, JSON);
+    let request = Request::post("/graphql").header(ACCEPT, accept).header(CONTENT_TYPE, JSON);
     send(router, request.body(Body::from(body.into())).unwrap()).await
 }
 
@@ -99,15 +94,13 @@ async fn the_status_depends_on_the_fault_and_on_the_media_type() {
         (json!({"query": "{"}), 400, 200),
         (json!({"query": "{ nothing }"}), 400, 200),
         (json!({"query": "query ($id: ID!) { __typename }"}), 400, 200),
-        (
-            json!({"query": "query A { __typename } query B { __typename }"}),
-            400,
-            200,
-        ),
+        (json!({"query": "query A { __typename } query B { __typename }"}), 400, 200),
         (json!({"query": "{ __typename }", "operationName": "A"}), 400, 200),
         (json!({"query": "{ __typename }", "variables": []}), 400, 400),
         (json!({"operationName": "A"}), 400, 400),
         (json!([{"query": "{ __typename }"}]), 400, 400),
+        (json!({"query": format!("{{ a(b: {} }}", "[".repeat(9_000))}), 400, 400),
+        (json!({"query": "{ ...A } fragment A on Query { ...A ...A }"}), 400, 400),
         (json!({"query": "#".repeat(65_537)}), 400, 400),
         (json!({"query": "#".repeat(70_001)}), 413, 413),
     ] {
@@ -119,11 +112,7 @@ async fn the_status_depends_on_the_fault_and_on_the_media_type() {
             assert_eq!(answer.json().get("data").is_some(), graphql == 200, "{}", answer.body);
             if graphql != 200 {
                 let error = &answer.json()["errors"][0]["extensions"];
-                let code = if status == 413 {
-                    "PAYLOAD_TOO_LARGE"
-                } else {
-                    "VALIDATION_ERROR"
-                };
+                let code = if status == 413 { "PAYLOAD_TOO_LARGE" } else { "VALIDATION_ERROR" };
                 assert_eq!(error["code"], code);
                 assert_eq!(error["requestId"], answer.header("x-request-id"));
             }
@@ -134,12 +123,7 @@ async fn the_status_depends_on_the_fault_and_on_the_media_type() {
 #[tokio::test]
 async fn failed_fields_leave_the_status_alone() {
     let router = router(&state());
-    let answer = post(
-        &router,
-        GRAPHQL,
-        json!({"query": "{ products { totalCount } }"}).to_string(),
-    )
-    .await;
+    let answer = post(&router, GRAPHQL, json!({"query": "{ products { totalCount } }"}).to_string()).await;
     assert_eq!(answer.outcome(), (200, json!("UNAUTHENTICATED")));
     assert_eq!(answer.json().get("data"), Some(&Value::Null));
 }
@@ -149,9 +133,7 @@ async fn wrong_credentials_are_401_where_the_client_knows_what_that_means() {
     let router = router(&state());
     for (accept, status) in [(GRAPHQL, 401), (JSON, 200)] {
         let request = Request::get("/graphql?query=%7B__typename%7D").header(ACCEPT, accept);
-        let request = request
-            .header("authorization", "Bearer not.a.token")
-            .body(Body::empty());
+        let request = request.header("authorization", "Bearer not.a.token").body(Body::empty());
         let answer = send(&router, request.unwrap()).await;
         assert_eq!(answer.outcome(), (status, json!("UNAUTHENTICATED")));
         assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401);
@@ -173,16 +155,8 @@ async fn failures_of_ours_are_5xx_in_every_media_type() {
 #[tokio::test]
 async fn get_runs_queries_and_no_mutations() {
     let router = router(&state());
-    let query = fetch(
-        &router,
-        "/graphql?query=%7B__typename%7D&variables=&operationName=",
-        GRAPHQL,
-    )
-    .await;
-    assert_eq!(
-        (query.status, query.body.as_str()),
-        (200, r#"{"data":{"__typename":"Query"}}"#)
-    );
+    let query = fetch(&router, "/graphql?query=%7B__typename%7D&variables=&operationName=", GRAPHQL).await;
+    assert_eq!((query.status, query.body.as_str()), (200, r#"{"data":{"__typename":"Query"}}"#));
     for accept in [GRAPHQL, JSON] {
         let mutation = "/graphql?query=query%20A%7B__typename%7D%20mutation%20B%7B__typename%7D&operationName=B";
         let answer = fetch(&router, mutation, accept).await;
@@ -219,10 +193,7 @@ async fn a_registered_document_is_found_by_its_hash() {
     assert_eq!(unknown.outcome(), (200, json!("PERSISTED_QUERY_NOT_FOUND")));
     assert_eq!(unknown.json()["errors"][0]["message"], "PersistedQueryNotFound");
 
-    assert_eq!(
-        post(&router, GRAPHQL, with_text("{ __typename }")).await.outcome(),
-        (400, json!("VALIDATION_ERROR"))
-    );
+    assert_eq!(post(&router, GRAPHQL, with_text("{ __typename }")).await.outcome(), (400, json!("VALIDATION_ERROR")));
     assert_eq!(post(&router, GRAPHQL, with_text(query)).await.status, 200);
     let found = post(&router, GRAPHQL, by_hash(&hash.to_uppercase()).to_string()).await;
     assert_eq!(found.json()["data"]["__typename"], "Query");
@@ -246,11 +217,7 @@ async fn the_documentation_loads_nothing_from_elsewhere() {
     let router = router(&state());
     let page = fetch(&router, "/docs/", BROWSER).await;
     assert!(page.header(CONTENT_SECURITY_POLICY).starts_with("default-src 'none';"));
-    assert!(
-        !page.body.contains("=\"http") && !page.body.contains("=\"//"),
-        "{}",
-        page.body
-    );
+    assert!(!page.body.contains("=\"http") && !page.body.contains("=\"//"), "{}", page.body);
     let settings = fetch(&router, "/docs/swagger-initializer.js", "*/*").await.body;
     assert!(settings.contains(r#""url": "/openapi.json""#) && settings.contains(r#""validatorUrl": "none""#));
     assert!(fetch(&router, "/openapi.json", "*/*").await.json()["paths"].is_object());
@@ -261,21 +228,13 @@ async fn what_does_not_exist_is_told_in_the_envelope() {
     let router = router(&state());
     for path in ["/nothing", "/api/v1/nothing", "/graphql/nothing"] {
         let answer = fetch(&router, path, "*/*").await;
-        assert_eq!(
-            (answer.status, &answer.json()["error"]["code"]),
-            (404, &json!("NOT_FOUND")),
-            "{path}"
-        );
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (404, &json!("NOT_FOUND")), "{path}");
         assert_eq!(answer.json()["success"], false);
         assert_eq!(answer.header(X_CONTENT_TYPE_OPTIONS), "nosniff");
     }
     for path in ["/health", "/api/v1/health", "/openapi.json", "/"] {
         let answer = send(&router, Request::delete(path).body(Body::empty()).unwrap()).await;
-        assert_eq!(
-            (answer.status, &answer.json()["error"]["code"]),
-            (405, &json!("METHOD_NOT_ALLOWED")),
-            "{path}"
-        );
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (405, &json!("METHOD_NOT_ALLOWED")), "{path}");
         assert_eq!(answer.header(ALLOW), "GET,HEAD");
     }
 }
@@ -301,12 +260,7 @@ async fn monitoring_finds_what_it_asks_for() {
 #[tokio::test]
 async fn metrics_never_show_a_raw_path() {
     let router = router(&state());
-    for path in [
-        "/private",
-        "/api/v1/private",
-        "/api/v1/products/private",
-        "/docs/private",
-    ] {
+    for path in ["/private", "/api/v1/private", "/api/v1/products/private", "/docs/private"] {
         fetch(&router, path, "*/*").await;
     }
     let metrics = fetch(&router, "/metrics", "*/*").await.body;
@@ -320,12 +274,7 @@ async fn metrics_never_show_a_raw_path() {
 #[tokio::test]
 async fn a_request_id_is_taken_over_or_made() {
     let router = router(&state());
-    for (sent, taken) in [
-        ("abc-1.2_3", true),
-        ("", false),
-        ("a b", false),
-        (&"a".repeat(65), false),
-    ] {
+    for (sent, taken) in [("abc-1.2_3", true), ("", false), ("a b", false), (&"a".repeat(65), false)] {
         let request = Request::get("/health").header("x-request-id", sent).body(Body::empty());
         let answer = send(&router, request.unwrap()).await;
         let id = answer.header("x-request-id");

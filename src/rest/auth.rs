@@ -99,20 +99,11 @@ async fn login(call: Call, Body(body): Body<LoginRequest>) -> Result<Success<Log
         user_errors: Vec<UserError>,
     }
 
-    let LoginRequest {
-        subdomain,
-        email,
-        password,
-    } = body;
+    let LoginRequest { subdomain, email, password } = body;
     let input = json!({"input": {"tenant": subdomain, "email": email, "password": password}});
     let payload: Payload = call.run(&LOGIN, input).await?;
     let (token, user) = accepted(payload.access_token.zip(payload.viewer), payload.user_errors)?;
-    Ok(Success::of(LoggedIn {
-        token,
-        token_type: "Bearer",
-        expires_in: ACCESS_TOKEN_SECONDS,
-        user,
-    }))
+    Ok(Success::of(LoggedIn { token, token_type: "Bearer", expires_in: ACCESS_TOKEN_SECONDS, user }))
 }
 
 #[cfg(test)]

@@ -30,11 +30,7 @@ pub struct Success<T> {
 impl<T> Success<T> {
     /// Answers with this.
     pub const fn of(data: T) -> Self {
-        Self {
-            success: true,
-            data,
-            error: (),
-        }
+        Self { success: true, data, error: () }
     }
 }
 
@@ -75,12 +71,7 @@ pub struct Meta {
 impl<T> Page<T> {
     /// Answers with these rows.
     pub const fn of(data: Vec<T>, meta: Meta) -> Self {
-        Self {
-            success: true,
-            data,
-            meta,
-            error: (),
-        }
+        Self { success: true, data, meta, error: () }
     }
 }
 
@@ -135,11 +126,7 @@ struct ErrorBody {
 impl Failure {
     /// A failure that has no details.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            details: None,
-        }
+        Self { code, message: message.into(), details: None }
     }
 
     /// Fields or parameters that are wrong.
@@ -162,21 +149,13 @@ impl Failure {
             }
             _ => first.message,
         };
-        Self {
-            code: first.code,
-            message,
-            details,
-        }
+        Self { code: first.code, message, details }
     }
 }
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        Self {
-            code: error.code(),
-            message: error.to_string(),
-            details: details(&error.problems()),
-        }
+        Self { code: error.code(), message: error.to_string(), details: details(&error.problems()) }
     }
 }
 
@@ -201,21 +180,13 @@ impl From<async_graphql::ServerError> for Failure {
     fn from(error: async_graphql::ServerError) -> Self {
         let extension = |name| error.extensions.as_ref()?.get(name)?.clone().into_json().ok();
         let code = extension("code").and_then(|code| Code::parse(code.as_str()?));
-        Self {
-            code: code.unwrap_or(Code::Internal),
-            details: extension("details"),
-            message: error.message,
-        }
+        Self { code: code.unwrap_or(Code::Internal), details: extension("details"), message: error.message }
     }
 }
 
 impl From<Failure> for FailureBody {
     fn from(Failure { code, message, details }: Failure) -> Self {
-        let error = ErrorBody {
-            code: code.as_str(),
-            message,
-            details,
-        };
+        let error = ErrorBody { code: code.as_str(), message, details };
         Self { success: false, error }
     }
 }
@@ -226,9 +197,7 @@ impl IntoResponse for Failure {
         let mut response = (status, Json(FailureBody::from(self))).into_response();
         if status == StatusCode::UNAUTHORIZED {
             // Demanded by RFC 9110, section 15.5.2.
-            response
-                .headers_mut()
-                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -249,9 +218,7 @@ impl From<UserError> for Problem {
             code: Code::parse(&error.code).unwrap_or(Code::Internal),
             message: error.message,
             // What is wrong with GraphQL's `input` as a whole is wrong with our body.
-            field: error
-                .field
-                .map(|path| if path == ["input"] { vec!["body".into()] } else { path }),
+            field: error.field.map(|path| if path == ["input"] { vec!["body".into()] } else { path }),
             details: error.details,
         }
     }
@@ -261,9 +228,7 @@ impl From<UserError> for Problem {
 pub fn accepted<T>(object: Option<T>, user_errors: Vec<UserError>) -> Result<T, Failure> {
     match object {
         Some(object) if user_errors.is_empty() => Ok(object),
-        _ => Err(Failure::of_problems(
-            user_errors.into_iter().map(Problem::from).collect(),
-        )),
+        _ => Err(Failure::of_problems(user_errors.into_iter().map(Problem::from).collect())),
     }
 }
 
@@ -288,10 +253,7 @@ fn always_false() -> Object {
 }
 
 fn boolean(value: bool) -> Object {
-    ObjectBuilder::new()
-        .schema_type(Type::Boolean)
-        .enum_values(Some([value]))
-        .build()
+    ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([value])).build()
 }
 
 fn always_null() -> Object {

@@ -28,17 +28,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let is_json = is_json(request.headers());
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|refused| match refused.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Failure::new(Code::PayloadTooLarge, "the body is too large"),
-                _ => Failure::new(Code::ValidationError, "the body did not arrive whole"),
-            })?;
+        let body = Bytes::from_request(request, state).await.map_err(|refused| match refused.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Failure::new(Code::PayloadTooLarge, "the body is too large"),
+            _ => Failure::new(Code::ValidationError, "the body did not arrive whole"),
+        })?;
         if body.is_empty() {
-            return Err(Failure::new(
-                Code::ValidationError,
-                "the body is empty; send a JSON object",
-            ));
+            return Err(Failure::new(Code::ValidationError, "the body is empty; send a JSON object"));
         }
         if !is_json {
             let expected = "send the body as `Content-Type: application/json`, in UTF-8";
@@ -50,14 +45,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
 /// Whether the headers announce JSON in UTF-8.
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut parts = value.split(';').map(str::trim);
-    let is_json = parts
-        .next()
-        .is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"));
+    let is_json = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"));
     let is_utf8 = parts
         .filter_map(|parameter| parameter.split_once('='))
         .filter(|(name, _)| name.eq_ignore_ascii_case("charset"))
@@ -109,14 +99,10 @@ fn wrong_field(path: &FieldPath, message: &str) -> Failure {
     } else if let Some(name) = message.strip_prefix("duplicate field ") {
         path.push(name.trim_matches('`').to_owned());
         "is given more than once".to_owned()
-    } else if let Some((_, known)) = message
-        .strip_prefix("unknown field ")
-        .and_then(|rest| rest.split_once(", "))
-    {
+    } else if let Some((_, known)) = message.strip_prefix("unknown field ").and_then(|rest| rest.split_once(", ")) {
         format!("is not known here; {known}")
-    } else if let Some((_, known)) = message
-        .strip_prefix("unknown variant ")
-        .and_then(|rest| rest.split_once(", expected "))
+    } else if let Some((_, known)) =
+        message.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", expected "))
     {
         format!("must be {known}")
     } else if message.starts_with("UUID parsing failed") {
@@ -137,9 +123,7 @@ fn in_terms_of_json(message: &str) -> String {
         ("expected a sequence", "expected an array"),
         ("expected i32", "expected a whole number"),
     ];
-    TERMS
-        .into_iter()
-        .fold(message.to_owned(), |message, (rust, json)| message.replace(rust, json))
+    TERMS.into_iter().fold(message.to_owned(), |message, (rust, json)| message.replace(rust, json))
 }
 
 /// A JSON object and nothing else. Without it, an array would pass for an object whose fields are given in order.
@@ -190,9 +174,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
                 let expected = "must be a UUID like 0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42";
                 Err(Failure::validation(vec![FieldError::new(name, expected)]))
             }
-            None => Err(Failure::from(crate::error::Error::internal(anyhow::anyhow!(
-                "a route without an id"
-            )))),
+            None => Err(Failure::from(crate::error::Error::internal(anyhow::anyhow!("a route without an id")))),
         }
     }
 }
@@ -207,9 +189,7 @@ pub fn parameters<T: DeserializeOwned>(uri: &Uri) -> Result<T, Failure> {
     let malformed = || Failure::new(Code::ValidationError, "the query string is malformed");
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| malformed())?;
     // What is not UTF-8 was replaced by this character, which nobody searches for.
-    if let Some((name, _)) = pairs
-        .iter()
-        .find(|(name, value)| name.contains('\u{fffd}') || value.contains('\u{fffd}'))
+    if let Some((name, _)) = pairs.iter().find(|(name, value)| name.contains('\u{fffd}') || value.contains('\u{fffd}'))
     {
         return Err(Failure::validation(vec![FieldError {
             path: vec![name.clone()],

@@ -68,27 +68,9 @@ struct ProductOf {
 
 impl From<Node> for Inventory {
     fn from(node: Node) -> Self {
-        let Node {
-            product,
-            quantity,
-            threshold,
-            is_low_stock,
-            updated_at,
-        } = node;
-        let ProductOf {
-            id: product_id,
-            sku,
-            name,
-        } = product;
-        Self {
-            product_id,
-            sku,
-            name,
-            quantity,
-            threshold,
-            is_low_stock,
-            updated_at,
-        }
+        let Node { product, quantity, threshold, is_low_stock, updated_at } = node;
+        let ProductOf { id: product_id, sku, name } = product;
+        Self { product_id, sku, name, quantity, threshold, is_low_stock, updated_at }
     }
 }
 
@@ -138,8 +120,7 @@ pub struct InventoryAdjust {
 async fn list(call: Call<InventoryQuery>) -> Result<Page<Inventory>, Failure> {
     let query = &call.parameters;
     let paging = Paging::new(query.page, query.limit)?;
-    call.list(&LIST, paging, json!({"filter": {"lowStock": query.low_stock}}))
-        .await
+    call.list(&LIST, paging, json!({"filter": {"lowStock": query.low_stock}})).await
 }
 
 /// Adjust a product's stock
@@ -156,12 +137,7 @@ async fn list(call: Call<InventoryQuery>) -> Result<Page<Inventory>, Failure> {
     ),
 )]
 async fn adjust(call: Call, Id(id): Id, Body(body): Body<InventoryAdjust>) -> Result<Success<Inventory>, Failure> {
-    let InventoryAdjust {
-        delta,
-        quantity,
-        threshold,
-        reason,
-    } = body;
+    let InventoryAdjust { delta, quantity, threshold, reason } = body;
     let input =
         json!({"productId": id, "delta": delta, "quantity": quantity, "threshold": threshold, "reason": reason});
     call.change(&ADJUST, json!({ "input": input })).await.map(Success::of)

@@ -32,9 +32,7 @@ type Routes = OpenApiRouter<Arc<Engine>>;
 /// All routes, relative to `/api/v1`. Requests must carry an [`Identified`](crate::services::auth::Identified).
 pub fn router() -> Router<Arc<Engine>> {
     let (router, _) = routes().split_for_parts();
-    router
-        .fallback(no_such_route)
-        .method_not_allowed_fallback(no_such_method)
+    router.fallback(no_such_route).method_not_allowed_fallback(no_such_method)
 }
 
 fn routes() -> Routes {
@@ -52,10 +50,7 @@ async fn no_such_route() -> Failure {
 
 /// Answers with the header `Allow`, which the router adds.
 async fn no_such_method() -> Failure {
-    Failure::new(
-        Code::MethodNotAllowed,
-        "this route has no such method; the header Allow lists those that it has",
-    )
+    Failure::new(Code::MethodNotAllowed, "this route has no such method; the header Allow lists those that it has")
 }
 
 #[cfg(test)]
@@ -78,21 +73,13 @@ mod tests {
         let operations = operations.concat();
         let schema = crate::graphql::schema();
         for operation in &operations {
-            let response = schema
-                .execute(operation.request(serde_json::json!({})).only_introspection())
-                .await;
+            let response = schema.execute(operation.request(serde_json::json!({})).only_introspection()).await;
             let errors = response.errors.iter().map(|error| &error.message);
             assert_eq!(errors.collect::<Vec<_>>(), Vec::<&String>::new());
         }
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rest/operations");
-        let files = fs::read_dir(folder)
-            .unwrap()
-            .filter(|entry| entry.as_ref().unwrap().path().is_file());
-        assert_eq!(
-            operations.len(),
-            files.count(),
-            "an operation that no route runs, or a file that is missing"
-        );
+        let files = fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file());
+        assert_eq!(operations.len(), files.count(), "an operation that no route runs, or a file that is missing");
     }
 
     /// `routes(routes!(..))` documents a handler where it mounts it; other ways to mount one do not.

@@ -50,10 +50,7 @@ pub fn openapi_json() -> serde_json::Result<String> {
 
 /// The description without any route.
 pub(super) fn frame() -> OpenApi {
-    let license = LicenseBuilder::new()
-        .name("Apache-2.0")
-        .identifier(Some("Apache-2.0"))
-        .build();
+    let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
     let info = InfoBuilder::new()
         .title("Mercato REST API")
         .version("1")
@@ -69,10 +66,7 @@ pub(super) fn frame() -> OpenApi {
     let tag = |(name, description)| TagBuilder::new().name(name).description(Some(description)).build();
     OpenApiBuilder::new()
         .info(info)
-        .servers(Some([ServerBuilder::new()
-            .url("/api/v1")
-            .description(Some("This server"))
-            .build()]))
+        .servers(Some([ServerBuilder::new().url("/api/v1").description(Some("This server")).build()]))
         .tags(Some(tags.map(tag)))
         .components(Some(components().build()))
         .build()
@@ -85,9 +79,7 @@ fn components() -> ComponentsBuilder {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
-        .description(Some(
-            "The token that `POST /auth/login` answers with. It names the user and the shop.",
-        ));
+        .description(Some("The token that `POST /auth/login` answers with. It names the user and the shop."));
     // That a route has no such method is no answer of the methods that it has.
     let documented = Code::ALL.into_iter().filter(|code| *code != Code::MethodNotAllowed);
     let header =
@@ -95,10 +87,7 @@ fn components() -> ComponentsBuilder {
     ComponentsBuilder::new()
         .schemas_from_iter(schemas)
         .security_scheme("bearer", SecurityScheme::Http(bearer.build()))
-        .security_scheme(
-            "apiKey",
-            header("X-API-Key", "The shop's publishable key, which may be in a web page."),
-        )
+        .security_scheme("apiKey", header("X-API-Key", "The shop's publishable key, which may be in a web page."))
         .security_scheme("tenant", header("X-Tenant", "The shop's subdomain."))
         .responses_from_iter(documented.map(|code| (code.as_str(), failure(code))))
 }
@@ -106,22 +95,13 @@ fn components() -> ComponentsBuilder {
 /// The answer to a request that failed with this code.
 fn failure(code: Code) -> Response {
     let (description, message, details) = example(code);
-    let body = json!(FailureBody::from(Failure {
-        code,
-        message: message.into(),
-        details
-    }));
+    let body = json!(FailureBody::from(Failure { code, message: message.into(), details }));
     let schema = Ref::from_schema_name(FailureBody::name());
     let content = ContentBuilder::new().schema(Some(schema)).example(Some(body)).build();
-    let response = ResponseBuilder::new()
-        .description(description)
-        .content("application/json", content);
+    let response = ResponseBuilder::new().description(description).content("application/json", content);
     match code {
         Code::Unauthenticated => {
-            let header = HeaderBuilder::new()
-                .schema(Some(String::schema()))
-                .description(Some("`Bearer`"))
-                .build();
+            let header = HeaderBuilder::new().schema(Some(String::schema())).description(Some("`Bearer`")).build();
             response.header("WWW-Authenticate", header).build()
         }
         _ => response.build(),
@@ -148,11 +128,7 @@ fn example(code: Code) -> (&'static str, &'static str, Option<Value>) {
             "this needs the role MERCHANT or ADMIN",
             None,
         ),
-        Code::NotFound => (
-            "There is no such object in this shop, or no such shop.",
-            "Product not found",
-            None,
-        ),
+        Code::NotFound => ("There is no such object in this shop, or no such shop.", "Product not found", None),
         Code::Conflict => (
             "A value that must be unique is taken; `details.field` names it.",
             "a product with this SKU exists",
@@ -187,11 +163,9 @@ fn example(code: Code) -> (&'static str, &'static str, Option<Value>) {
             "the service is temporarily unavailable; try again",
             None,
         ),
-        Code::Internal => (
-            "A bug on our side.",
-            "something went wrong on our side; quote the request id when you report it",
-            None,
-        ),
+        Code::Internal => {
+            ("A bug on our side.", "something went wrong on our side; quote the request id when you report it", None)
+        }
     }
 }
 
@@ -276,17 +250,11 @@ mod tests {
             for field in ["operationId", "summary", "description", "tags", "security"] {
                 assert!(operation.get(field).is_some(), "{route} has no {field}");
             }
-            assert!(
-                ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
-                "{route}: operationId is taken"
-            );
+            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{route}: operationId is taken");
             if operation["operationId"].as_str().unwrap().starts_with("list") {
                 let parameters = operation["parameters"].as_array().unwrap();
                 for name in ["page", "limit"] {
-                    assert!(
-                        parameters.iter().any(|parameter| parameter["name"] == name),
-                        "{route} has no {name}"
-                    );
+                    assert!(parameters.iter().any(|parameter| parameter["name"] == name), "{route} has no {name}");
                 }
             }
             let mut statuses = vec!["400", "401", "403", "404", "500", "503"];
@@ -294,10 +262,7 @@ mod tests {
                 statuses.extend(["413", "415"]);
             }
             for status in statuses {
-                assert!(
-                    operation["responses"].get(status).is_some(),
-                    "{route} does not tell of {status}"
-                );
+                assert!(operation["responses"].get(status).is_some(), "{route} does not tell of {status}");
             }
         }
     }
@@ -308,14 +273,8 @@ mod tests {
             if let Some(reference) = part.get("$ref").and_then(Value::as_str) {
                 assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
             }
-            part.as_object()
-                .into_iter()
-                .flat_map(|object| object.values())
-                .for_each(|part| check(document, part));
-            part.as_array()
-                .into_iter()
-                .flatten()
-                .for_each(|part| check(document, part));
+            part.as_object().into_iter().flat_map(|object| object.values()).for_each(|part| check(document, part));
+            part.as_array().into_iter().flatten().for_each(|part| check(document, part));
         }
         let document = json!(openapi());
         check(&document, &document);

@@ -26,10 +26,7 @@ operations! {
 
 /// The routes of this file.
 pub fn routes() -> Routes {
-    OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(get, cancel))
-        .routes(routes!(set_status))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, cancel)).routes(routes!(set_status))
 }
 
 /// Where an order stands: PENDING -> PAID -> FULFILLED -> SHIPPED -> COMPLETED, or CANCELLED from the first three.
@@ -218,12 +215,7 @@ pub struct OrderStatusUpdate {
 async fn list(call: Call<OrdersQuery>) -> Result<Page<Order>, Failure> {
     let query = &call.parameters;
     let paging = Paging::new(query.page, query.limit)?;
-    call.list(
-        &LIST,
-        paging,
-        json!({"filter": {"status": query.status, "customerId": query.customer_id}}),
-    )
-    .await
+    call.list(&LIST, paging, json!({"filter": {"status": query.status, "customerId": query.customer_id}})).await
 }
 
 /// Get an order
@@ -268,9 +260,7 @@ async fn create(call: Call, Body(body): Body<OrderCreate>) -> Result<(StatusCode
     ),
 )]
 async fn set_status(call: Call, Id(id): Id, Body(body): Body<OrderStatusUpdate>) -> Result<Success<Order>, Failure> {
-    call.change(&SET_STATUS, json!({"id": id, "input": body}))
-        .await
-        .map(Success::of)
+    call.change(&SET_STATUS, json!({"id": id, "input": body})).await.map(Success::of)
 }
 
 /// Cancel an order

@@ -26,9 +26,7 @@ operations! {
 
 /// The routes of this file.
 pub fn routes() -> Routes {
-    OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(get, update, delete))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
 }
 
 /// Something that a shop sells.
@@ -218,12 +216,7 @@ async fn list(call: Call<ProductsQuery>) -> Result<Page<Product>, Failure> {
         "maxPrice": query.max_price,
         "isActive": query.is_active,
     });
-    call.list(
-        &LIST,
-        paging,
-        json!({"filter": filter, "sort": query.sort.map(ProductSort::input)}),
-    )
-    .await
+    call.list(&LIST, paging, json!({"filter": filter, "sort": query.sort.map(ProductSort::input)})).await
 }
 
 /// Get a product
@@ -270,9 +263,7 @@ async fn create(call: Call, Body(body): Body<ProductCreate>) -> Result<(StatusCo
     ),
 )]
 async fn update(call: Call, Id(id): Id, Body(body): Body<ProductUpdate>) -> Result<Success<Product>, Failure> {
-    call.change(&UPDATE, json!({"id": id, "input": body}))
-        .await
-        .map(Success::of)
+    call.change(&UPDATE, json!({"id": id, "input": body})).await.map(Success::of)
 }
 
 /// Delete a product
@@ -300,20 +291,13 @@ mod tests {
     #[test]
     fn only_what_is_given_is_changed() {
         assert_eq!(changes("{}"), json!({}));
-        assert_eq!(
-            changes(r#"{"category": null, "price": 5}"#),
-            json!({"category": null, "price": 5})
-        );
+        assert_eq!(changes(r#"{"category": null, "price": 5}"#), json!({"category": null, "price": 5}));
         assert!(serde_json::from_str::<ProductUpdate>(r#"{"name": null}"#).is_err());
     }
 
     #[test]
     fn money_may_be_text_or_a_number() {
-        for (price, wanted) in [
-            (r#""19.99""#, json!("19.99")),
-            ("19.99", json!(19.99)),
-            ("20", json!(20)),
-        ] {
+        for (price, wanted) in [(r#""19.99""#, json!("19.99")), ("19.99", json!(19.99)), ("20", json!(20))] {
             assert_eq!(changes(&format!(r#"{{"price": {price}}}"#)), json!({ "price": wanted }));
         }
         assert!(serde_json::from_str::<ProductUpdate>(r#"{"price": {}}"#).is_err());

@@ -32,10 +32,7 @@ pub struct Operation {
 impl Operation {
     /// Parses an operation and the fragments that it uses.
     pub fn new(source: &'static str) -> Self {
-        Self {
-            source,
-            document: parse_query(source).ok(),
-        }
+        Self { source, document: parse_query(source).ok() }
     }
 
     /// The operation with these variables, an object.
@@ -80,11 +77,7 @@ impl<P: DeserializeOwned> FromRequestParts<Arc<Engine>> for Call<P> {
         let Some(Identified(caller)) = parts.extensions.get().cloned() else {
             return Err(Error::internal(anyhow::anyhow!("nobody found out who asks")).into());
         };
-        Ok(Self {
-            engine: Arc::clone(engine),
-            caller: caller?,
-            parameters: parameters(&parts.uri)?,
-        })
+        Ok(Self { engine: Arc::clone(engine), caller: caller?, parameters: parameters(&parts.uri)? })
     }
 }
 
@@ -96,10 +89,7 @@ impl<P> Call<P> {
             result: T,
         }
 
-        let response = self
-            .engine
-            .execute(self.caller.clone(), operation.request(variables))
-            .await;
+        let response = self.engine.execute(self.caller.clone(), operation.request(variables)).await;
         if let Some(error) = response.errors.into_iter().next() {
             return Err(error.into());
         }
@@ -149,18 +139,8 @@ impl<P> Call<P> {
 
         variables["first"] = paging.limit.into();
         variables["offset"] = paging.offset().into();
-        let Connection {
-            nodes,
-            total_count: total,
-        } = self.run(operation, variables).await?;
-        Ok(Page::of(
-            nodes,
-            Meta {
-                page: paging.page,
-                limit: paging.limit,
-                total,
-            },
-        ))
+        let Connection { nodes, total_count: total } = self.run(operation, variables).await?;
+        Ok(Page::of(nodes, Meta { page: paging.page, limit: paging.limit, total }))
     }
 }
 
@@ -174,16 +154,10 @@ pub struct Paging {
 impl Paging {
     /// Checks the parameters `page` and `limit`.
     pub fn new(page: Option<i64>, limit: Option<i64>) -> Result<Self, Failure> {
-        let paging = Self {
-            page: page.unwrap_or(1),
-            limit: limit.unwrap_or(DEFAULT_PAGE.into()),
-        };
+        let paging = Self { page: page.unwrap_or(1), limit: limit.unwrap_or(DEFAULT_PAGE.into()) };
         let mut wrong = Vec::new();
         if !(1..=MAX_PAGE.into()).contains(&paging.limit) {
-            wrong.push(FieldError::new(
-                "limit",
-                format!("must be a whole number from 1 to {MAX_PAGE}"),
-            ));
+            wrong.push(FieldError::new("limit", format!("must be a whole number from 1 to {MAX_PAGE}")));
         }
         if paging.page < 1 {
             wrong.push(FieldError::new("page", "must be a whole number, at least 1"));
@@ -194,11 +168,7 @@ impl Paging {
                 format!("must be at most {last} with this limit; narrow the list down instead"),
             ));
         }
-        if wrong.is_empty() {
-            Ok(paging)
-        } else {
-            Err(Failure::validation(wrong))
-        }
+        if wrong.is_empty() { Ok(paging) } else { Err(Failure::validation(wrong)) }
     }
 
     const fn offset(self) -> i64 {
@@ -222,11 +192,7 @@ mod tests {
     fn pages_out_of_range_are_refused_by_name() {
         let refused = |page, limit| {
             let fields = Paging::new(page, limit).unwrap_err().details.unwrap()["fields"].clone();
-            let names = fields
-                .as_array()
-                .unwrap()
-                .iter()
-                .filter_map(|field| field["field"].as_str());
+            let names = fields.as_array().unwrap().iter().filter_map(|field| field["field"].as_str());
             names.collect::<Vec<_>>().join(" ")
         };
         assert_eq!(refused(Some(0), Some(0)), "limit page");

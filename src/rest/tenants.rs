@@ -123,22 +123,10 @@ async fn register(
         email: String,
     }
 
-    let Payload {
-        tenant,
-        api_key,
-        admin,
-        user_errors,
-    } = call.run(&REGISTER, json!({ "input": body })).await?;
-    let registered = tenant
-        .zip(api_key)
-        .zip(admin)
-        .map(|((tenant, api_key), admin)| Registered {
-            tenant: Tenant { api_key, ..tenant },
-            admin: Admin {
-                id: admin.id,
-                email: admin.email,
-                role: Role::Admin,
-            },
-        });
+    let Payload { tenant, api_key, admin, user_errors } = call.run(&REGISTER, json!({ "input": body })).await?;
+    let registered = tenant.zip(api_key).zip(admin).map(|((tenant, api_key), admin)| Registered {
+        tenant: Tenant { api_key, ..tenant },
+        admin: Admin { id: admin.id, email: admin.email, role: Role::Admin },
+    });
     Ok((StatusCode::CREATED, Success::of(accepted(registered, user_errors)?)))
 }

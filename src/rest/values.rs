@@ -19,21 +19,12 @@ pub enum Decimal {
 
 impl PartialSchema for Decimal {
     fn schema() -> RefOr<Schema> {
-        let text = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .pattern(Some(r"^\d{1,8}(\.\d{1,2})?$"))
-            .examples(["19.99"]);
-        let number = ObjectBuilder::new()
-            .schema_type(Type::Number)
-            .minimum(Some(0))
-            .maximum(Some(99_999_999.99));
+        let text =
+            ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^\d{1,8}(\.\d{1,2})?$")).examples(["19.99"]);
+        let number = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0)).maximum(Some(99_999_999.99));
         let description = "An amount in the shop's currency, from 0 to 99999999.99, with at most two decimals. Better a \
                            string; a number is accepted too. Nothing is rounded.";
-        OneOfBuilder::new()
-            .item(text)
-            .item(number)
-            .description(Some(description))
-            .into()
+        OneOfBuilder::new().item(text).item(number).description(Some(description)).into()
     }
 }
 

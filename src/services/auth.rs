@@ -57,8 +57,10 @@ pub struct Credentials<'a> {
     pub bearer: Option<&'a str>,
     /// `X-API-Key`.
     pub api_key: Option<&'a str>,
-    /// `X-Tenant`, or else the host's subdomain.
+    /// `X-Tenant`.
     pub subdomain: Option<&'a str>,
+    /// The host's subdomain; counts where `X-Tenant` is not sent.
+    pub host: Option<&'a str>,
 }
 
 /// What [`identify`] found, for a transport to act on: each shows errors in a shape of its own.
@@ -90,15 +92,17 @@ async fn named_tenant(services: &Services, credentials: &Credentials<'_>) -> Res
         }
         None => None,
     };
-    let by_name = match credentials.subdomain {
-        Some(name) => {
-            let tenant = services.directory.find(TenantKey::Subdomain(name.to_ascii_lowercase())).await?;
-            Some(tenant.ok_or(Error::not_found("Tenant"))?)
-        }
-        None => None,
+    let find = |name: &str| services.directory.find(TenantKey::Subdomain(name.to_ascii_lowercase()));
+    let by_name = match (credentials.subdomain, credentials.host) {
+        (Some(name), _) => Some(find(name).await?.ok_or(Error::not_found("Tenant"))?),
+        // `www` and `api` are hosts of the platform, where shops are registered: no shop's, and no mistake.
+        (None, Some(host)) => find(host).await?,
+        (None, None) => None,
     };
     match (by_key, by_name) {
-        (Some(key), Some(name)) if key.id != name.id => Err(Error::Forbidden("X-API-Key and X-Tenant name different shops")),
+        (Some(key), Some(name)) if key.id != name.id => {
+            Err(Error::Forbidden("X-API-Key and X-Tenant name different shops"))
+        }
         (by_key, by_name) => Ok(by_key.or(by_name)),
     }
 }

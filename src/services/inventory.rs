@@ -10,7 +10,12 @@ use crate::error::{Error, Result};
 use crate::services::Services;
 
 /// Changes a product's stock or threshold, under the lock of its row, with an entry in the ledger.
-pub async fn adjust(services: &Services, caller: &Caller, product_id: Uuid, change: StockChange) -> Result<InventoryRow> {
+pub async fn adjust(
+    services: &Services,
+    caller: &Caller,
+    product_id: Uuid,
+    change: StockChange,
+) -> Result<InventoryRow> {
     validation::check(&change)?;
     let adjustment = change.adjustment()?;
     let tx = services.db.tenant(caller).await?;

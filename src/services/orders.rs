@@ -90,7 +90,9 @@ async fn customer(tx: &TenantTx, caller: &Caller, named: Option<Uuid>) -> Result
     match (caller.user()?, named) {
         ((id, Role::Customer), None) => Ok(id),
         ((id, Role::Customer), Some(named)) if id == named => Ok(id),
-        ((_, Role::Customer), Some(_)) => Err(Error::field("customerId", "customers place orders for themselves; leave it out")),
+        ((_, Role::Customer), Some(_)) => {
+            Err(Error::field("customerId", "customers place orders for themselves; leave it out"))
+        }
         (_, None) => Err(Error::field("customerId", "is required: name the customer whose order this is")),
         (_, Some(named)) => {
             let user = users::find(tx, named).await?.filter(|user| user.role == Role::Customer);
@@ -131,7 +133,8 @@ fn all_taken(wishes: &BTreeMap<Uuid, Wish>, taken: &[TakenStock]) -> Result<()> 
             available: i64::from(stock.available),
         })
     });
-    let short: Vec<_> = short.collect();
+    let mut short: Vec<_> = short.collect();
+    short.sort_by_key(|shortage| shortage.line);
     if short.is_empty() { Ok(()) } else { Err(Error::InsufficientStock(short)) }
 }
 

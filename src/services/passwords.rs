@@ -24,10 +24,7 @@ pub struct Passwords {
 impl Passwords {
     /// Allows that many hashes to be computed at once.
     pub fn new(at_once: usize) -> Result<Self> {
-        Ok(Self {
-            running: Arc::new(Semaphore::new(at_once)),
-            nobody: hash(b"a password that nobody has")?.into(),
-        })
+        Ok(Self { running: Arc::new(Semaphore::new(at_once)), nobody: hash(b"a password that nobody has")?.into() })
     }
 
     /// The password's hash in PHC string format, with a new salt.

@@ -35,9 +35,6 @@ pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: Pro
 
 /// Takes a product off sale. It stays in the books, because orders point at it.
 pub async fn delete(services: &Services, caller: &Caller, id: Uuid) -> Result<ProductRow> {
-    let changes = ProductChanges {
-        is_active: Some(false),
-        ..ProductChanges::default()
-    };
+    let changes = ProductChanges { is_active: Some(false), ..ProductChanges::default() };
     update(services, caller, id, changes).await
 }

@@ -69,12 +69,7 @@ pub struct Registered {
 pub async fn register(services: &Services, caller: &Caller, new: NewTenant) -> Result<Registered> {
     validation::check(&new)?;
     let password_hash = services.passwords.hash(new.admin_password).await?;
-    let tenant = Tenant {
-        id: services.sources.id(),
-        name: new.name,
-        subdomain: new.subdomain,
-        currency: new.currency,
-    };
+    let tenant = Tenant { id: services.sources.id(), name: new.name, subdomain: new.subdomain, currency: new.currency };
     let admin = UserInsert {
         id: services.sources.id(),
         tenant_id: tenant.id,

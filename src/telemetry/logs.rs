@@ -33,18 +33,12 @@ pub fn init(format: LogFormat, level: &str) -> anyhow::Result<()> {
 }
 
 fn json() -> SubscriberBuilder<JsonFields, JsonLine> {
-    tracing_subscriber::fmt()
-        .fmt_fields(JsonFields::new())
-        .event_format(JsonLine)
+    tracing_subscriber::fmt().fmt_fields(JsonFields::new()).event_format(JsonLine)
 }
 
 fn text() -> SubscriberBuilder<DefaultFields, Format<Compact, Now>> {
     let colours = io::stdout().is_terminal();
-    tracing_subscriber::fmt()
-        .compact()
-        .with_target(false)
-        .with_timer(Now)
-        .with_ansi(colours)
+    tracing_subscriber::fmt().compact().with_target(false).with_timer(Now).with_ansi(colours)
 }
 
 /// What is logged of every request. No header, query string, body or e-mail address is part of it.
@@ -136,9 +130,7 @@ where
     for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
         let extensions = span.extensions();
         // Text, which costs little: nearly all lines are those of requests, which are outside of any span.
-        let fields = extensions
-            .get::<FormattedFields<JsonFields>>()
-            .map(|fields| serde_json::from_str(fields));
+        let fields = extensions.get::<FormattedFields<JsonFields>>().map(|fields| serde_json::from_str(fields));
         if let Some(Ok(Value::Object(fields))) = fields {
             all.extend(fields);
         }
@@ -239,10 +231,7 @@ mod tests {
             let mut line: Value = serde_json::from_str(line).unwrap();
             let time = line.as_object_mut().unwrap().remove("timestamp").unwrap();
             let time = time.as_str().unwrap();
-            assert!(
-                time.len() == "2026-01-31T12:00:00.000Z".len() && time.ends_with('Z'),
-                "{time}"
-            );
+            assert!(time.len() == "2026-01-31T12:00:00.000Z".len() && time.ends_with('Z'), "{time}");
             assert!(DateTime::parse_from_rfc3339(time).is_ok(), "{time}");
             line
         };
@@ -276,25 +265,14 @@ mod tests {
         });
         assert_eq!(lines, [expected]);
         assert!(text.starts_with(r#"{"timestamp":"2"#), "{text}");
-        assert!(
-            text.contains(r#"Z","level":"INFO","message":"GET /api/v1/products 200","correlationId":"#),
-            "{text}"
-        );
+        assert!(text.contains(r#"Z","level":"INFO","message":"GET /api/v1/products 200","correlationId":"#), "{text}");
     }
 
     #[test]
     fn a_failure_of_the_server_is_a_warning() {
         let lines = captured(|| {
-            RequestLine {
-                status_code: 499,
-                ..REQUEST
-            }
-            .log();
-            RequestLine {
-                status_code: 503,
-                ..REQUEST
-            }
-            .log();
+            RequestLine { status_code: 499, ..REQUEST }.log();
+            RequestLine { status_code: 503, ..REQUEST }.log();
         })
         .1;
         let levels: Vec<_> = lines.iter().map(|line| &line["level"]).collect();

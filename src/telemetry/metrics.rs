@@ -15,9 +15,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 const DURATION_BUCKETS: [f64; 8] = [0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
 
 /// The methods of RFC 9110, and PATCH (RFC 5789).
-const METHODS: [&str; 9] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE",
-];
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
 
 /// A kind of GraphQL operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,19 +53,14 @@ impl Metrics {
                 .buckets(DURATION_BUCKETS.to_vec()),
             &["method", "path", "status"],
         )?;
-        let orders = IntCounterVec::new(
-            Opts::new("orders_total", "Orders that reached a status."),
-            &["tenant_id", "status"],
-        )?;
+        let orders =
+            IntCounterVec::new(Opts::new("orders_total", "Orders that reached a status."), &["tenant_id", "status"])?;
         let graphql_operations = IntCounterVec::new(
             Opts::new("graphql_operations_total", "GraphQL operations that were executed."),
             &["type", "outcome"],
         )?;
         let pool_connections = IntGaugeVec::new(
-            Opts::new(
-                "db_pool_connections",
-                "Connections to PostgreSQL: all that are open, and those that are idle.",
-            ),
+            Opts::new("db_pool_connections", "Connections to PostgreSQL: all that are open, and those that are idle."),
             &["state"],
         )?;
         let registry = Registry::new();
@@ -79,14 +72,7 @@ impl Metrics {
         // Memory, processor time and open files. It reads /proc.
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self {
-            registry,
-            http_requests,
-            http_request_duration,
-            orders,
-            graphql_operations,
-            pool_connections,
-        })
+        Ok(Self { registry, http_requests, http_request_duration, orders, graphql_operations, pool_connections })
     }
 
     /// An HTTP request was answered.
@@ -98,12 +84,8 @@ impl Metrics {
         let status = status.to_string();
         let mut buffer = Uuid::encode_buffer();
         let tenant = tenant.map_or("", |id| id.hyphenated().encode_lower(&mut buffer));
-        self.http_requests
-            .with_label_values(&[method, path, &status, tenant])
-            .inc();
-        self.http_request_duration
-            .with_label_values(&[method, path, &status])
-            .observe(seconds);
+        self.http_requests.with_label_values(&[method, path, &status, tenant]).inc();
+        self.http_request_duration.with_label_values(&[method, path, &status]).observe(seconds);
     }
 
     /// An order of this shop is in this status from now on.
@@ -125,12 +107,8 @@ impl Metrics {
 
     /// How busy the pool is now. To be called before [`Self::render`].
     pub fn pool(&self, state: PoolState) {
-        self.pool_connections
-            .with_label_values(&["open"])
-            .set(state.open.into());
-        self.pool_connections
-            .with_label_values(&["idle"])
-            .set(state.idle.into());
+        self.pool_connections.with_label_values(&["open"]).set(state.open.into());
+        self.pool_connections.with_label_values(&["idle"]).set(state.idle.into());
     }
 
     /// All of it in Prometheus's text format.
@@ -161,9 +139,7 @@ mod tests {
     fn requests_are_counted_and_timed() {
         let metrics = Metrics::new().unwrap();
         metrics.http_request("GET", "/api/v1/products/{id}", 200, Some(SHOP), 0.01);
-        metrics
-            .clone()
-            .http_request("GET", "/api/v1/products/{id}", 200, Some(SHOP), 0.25);
+        metrics.clone().http_request("GET", "/api/v1/products/{id}", 200, Some(SHOP), 0.25);
         let expected = r#"# HELP http_request_duration_seconds Time to answer HTTP requests.
 # TYPE http_request_duration_seconds histogram
 http_request_duration_seconds_bucket{method="GET",path="/api/v1/products/{id}",status="200",le="0.01"} 1

@@ -17,7 +17,9 @@ async fn none(client: &Client, sql: &str) {
 async fn every_table_is_walled_off() {
     let database = TestDatabase::create().await;
     let owner = database.as_owner().await;
-    let tables = text_rows(&owner, "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'").await;
+    let tables =
+        text_rows(&owner, "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'")
+            .await;
     assert!(tables.len() > 10, "{tables:?}");
     none(
         &owner,

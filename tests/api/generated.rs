@@ -48,7 +48,9 @@ async fn diesel_schema_is_fresh() {
          order by c.relname, a.attnum",
     )
     .await;
-    let mut schema = String::from("// Generated from the migrated database: `make generated` writes it, a test fails when it is stale.\n");
+    let mut schema = String::from(
+        "// Generated from the migrated database: `make generated` writes it, a test fails when it is stale.\n",
+    );
     let mut table = String::new();
     for row in &columns {
         let [name, key, column, sql_type, not_null] = row.split('|').collect::<Vec<_>>()[..] else {

@@ -41,7 +41,8 @@ async fn staff_list_stock_and_what_is_low() {
         assert_eq!(listed, skus);
         assert_eq!(data["inventory"]["totalCount"], skus.len());
         let answer = server.rest(&shop.admin, Method::GET, &format!("/inventory{query}"), None).await;
-        let listed: Vec<_> = answer.body["data"].as_array().expect("a list").iter().map(|stock| &stock["sku"]).collect();
+        let listed: Vec<_> =
+            answer.body["data"].as_array().expect("a list").iter().map(|stock| &stock["sku"]).collect();
         assert_eq!(listed, skus);
         assert_eq!(answer.body["meta"], json!({"page": 1, "limit": 20, "total": skus.len()}));
     }
@@ -127,7 +128,8 @@ async fn wrong_adjustments_are_refused_with_the_field_and_change_nothing() {
         (json!({"delta": 1, "reason": "x".repeat(501)}), "reason"),
         (json!({"delta": 1, "reason": "a\u{0}b"}), "reason"),
     ] {
-        let answer = server.rest(&shop.merchant, Method::PATCH, &format!("/inventory/{product}"), Some(change.clone())).await;
+        let answer =
+            server.rest(&shop.merchant, Method::PATCH, &format!("/inventory/{product}"), Some(change.clone())).await;
         assert_eq!(answer.wrong_fields(), [field], "{change}");
         let mut input = change.clone();
         input["productId"] = json!(product);

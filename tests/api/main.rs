@@ -2,16 +2,34 @@
 //!
 //! They need the services that `make test` starts (`mercato dev -- cargo nextest run`).
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#![expect(clippy::disallowed_methods, reason = "tests read the environment and make ids as they like")]
+
 mod architecture;
+mod audit_log;
+mod auth;
+mod bad_input;
 mod catalog;
+mod crash;
+mod faults;
 mod generated;
+mod graphiql;
 mod inventory;
+mod isolation;
+mod money;
+mod null_bubbling;
+mod one_connection;
 mod order_status;
 mod orders;
+mod pages;
 mod product_lists;
 mod products;
+mod query_counts;
 mod race_orders;
+mod rest;
 mod roles;
+mod row_security;
 mod support;
 mod tenants;
 mod users;

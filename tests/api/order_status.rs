@@ -8,7 +8,8 @@ use crate::support::expect::{shape, user_errors};
 use crate::support::shop::id;
 use crate::support::{As, Shop, TestServer, answer};
 
-const SET_STATUS: &str = "mutation($id: ID!, $status: OrderStatus!) { orderStatusUpdate(id: $id, input: {status: $status}) {
+const SET_STATUS: &str =
+    "mutation($id: ID!, $status: OrderStatus!) { orderStatusUpdate(id: $id, input: {status: $status}) {
     order { id status allowedTransitions } userErrors { code message field details } } }";
 
 const CANCEL: &str = "mutation($id: ID!) { orderCancel(id: $id) {
@@ -131,7 +132,9 @@ async fn an_order_moves_on_by_rest() {
         assert_eq!((moved.status, shape(&moved.body)), (200, expected));
         assert_ne!(moved.body["data"]["updatedAt"], before["data"]["updatedAt"]);
     }
-    for (body, field) in [(json!({"status": "paid"}), "status"), (json!({"status": 1}), "status"), (json!({}), "status")] {
+    for (body, field) in
+        [(json!({"status": "paid"}), "status"), (json!({"status": 1}), "status"), (json!({}), "status")]
+    {
         let answer = server.rest(&shop.merchant, Method::PATCH, &patch, Some(body)).await;
         assert_eq!(answer.wrong_fields(), [field], "{:#}", answer.body);
     }
@@ -184,7 +187,9 @@ async fn cancelling_gives_the_stock_back_once() {
             let details = json!({"from": "CANCELLED", "to": "CANCELLED", "allowed": []});
             assert_eq!(again.body["error"]["details"], details);
         }
-        let returned = format!("select sum(delta), count(*) from inventory_movements where order_id = '{order}' and kind = 'CANCELLATION'");
+        let returned = format!(
+            "select sum(delta), count(*) from inventory_movements where order_id = '{order}' and kind = 'CANCELLATION'"
+        );
         assert_eq!(server.database.rows(shop.id, &returned).await, ["7|2"]);
     }
     assert_eq!(server.database.rows(shop.id, "select quantity from inventory").await, ["5", "5"]);
@@ -219,7 +224,9 @@ async fn the_orders_of_others_cannot_be_touched() {
     let paid = json!({"id": order, "status": "PAID"});
     let path = format!("/orders/{order}");
     server.refuses(shop.but_staff(), "orderStatusUpdate", SET_STATUS, &paid).await;
-    server.refuses_rest(shop.but_staff(), Method::PATCH, &format!("{path}/status"), Some(json!({"status": "PAID"}))).await;
+    server
+        .refuses_rest(shop.but_staff(), Method::PATCH, &format!("{path}/status"), Some(json!({"status": "PAID"})))
+        .await;
     server.refuses(shop.but_users(), "orderCancel", CANCEL, &paid).await;
     server.refuses_rest(shop.but_users(), Method::DELETE, &path, None).await;
     assert_eq!(server.database.rows(shop.id, "select status from orders").await, ["PENDING"]);

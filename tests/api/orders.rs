@@ -43,8 +43,9 @@ async fn a_customer_places_an_order() {
         {"product": {"sku": "B", "price": {"amount": "0.01"}}},
         {"product": {"sku": "A", "price": {"amount": "19.99"}}},
     ]);
-    let order = json!({"status": "PENDING", "customer": {"email": "customer@example.com"}, "customerName": "Ada Lovelace",
-        "customerEmail": "ada@example.com", "createdAt": "<time>", "updatedAt": "<time>", "items": products,
+    let order = json!({"status": "PENDING", "customer": {"email": "customer@example.com"},
+        "customerName": "Ada Lovelace", "customerEmail": "ada@example.com", "createdAt": "<time>",
+        "updatedAt": "<time>", "items": products,
         "shippingAddress": {"street": "12 St James's Square", "city": "London", "state": "", "zip": "SW1Y 4JH",
             "country": "GB"},
         "statusHistory": history});
@@ -80,23 +81,6 @@ async fn orders_are_placed_and_read_by_rest() {
             "meta": {"page": 1, "limit": 5, "total": 1}});
         assert_eq!((list.status, list.body), (200, page), "{who:?}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_order_keeps_the_prices_of_its_day() {
-    let server = TestServer::start().await;
-    let shop = server.shop("engines").await;
-    let product = shop.product(&server, "A", "19.99", 5).await;
-    let order = shop.order(&server, &shop.customer, &[(product, 2)]).await["order"]["id"].clone();
-    let path = format!("/products/{product}");
-    server.rest(&shop.merchant, Method::PATCH, &path, Some(json!({"price": "100.00", "name": "Gold"}))).await;
-    let query = "query($id: ID!) { order(id: $id) { totalAmount { amount }
-        items { name priceAtTime { amount } product { price { amount } } } } }";
-    let data = server.data(&shop.customer, query, json!({ "id": order })).await;
-    let item = json!({"name": "Gold", "priceAtTime": {"amount": "19.99"}, "product": {"price": {"amount": "100.00"}}});
-    assert_eq!(data["order"], json!({"totalAmount": {"amount": "39.98"}, "items": [item]}));
-    let next = shop.order(&server, &shop.customer, &[(product, 1)]).await;
-    assert_eq!(next["order"]["totalAmount"]["amount"], "100.00");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,18 +159,6 @@ async fn wrong_orders_are_refused_with_the_fields() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_too_dear_to_count_is_refused() {
-    let server = TestServer::start().await;
-    let shop = server.shop("engines").await;
-    let product = shop.product(&server, "GOLD", "99999999.99", 2).await;
-    let payload = shop.order(&server, &shop.customer, &[(product, 2)]).await;
-    assert_eq!(user_errors(&payload), ["VALIDATION_ERROR items"]);
-    assert_eq!(stock(&server, shop.id).await, ["GOLD|2"]);
-    let payload = shop.order(&server, &shop.customer, &[(product, 1)]).await;
-    assert_eq!(payload["order"]["totalAmount"]["amount"], "99999999.99");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_is_short_takes_nothing_and_tells_every_short_line() {
     let server = TestServer::start().await;
     let shop = server.shop("engines").await;
@@ -194,27 +166,20 @@ async fn an_order_that_is_short_takes_nothing_and_tells_every_short_line() {
     let b = shop.product(&server, "B", "1.00", 9).await;
     let c = shop.product(&server, "C", "1.00", 0).await;
     // A is asked for on two lines, each of which could be filled alone.
-    let basket = [(b, 9), (a, 2), (c, 1), (a, 1)];
+    let basket = [(b, 9), (c, 1), (a, 2), (a, 1)];
+    let short =
+        |id: Uuid, requested: i32, left: i32| json!({"productId": id, "requested": requested, "available": left});
+    let lines = [short(c, 1, 0), short(a, 3, 2)];
     let payload = shop.order(&server, &shop.customer, &basket).await;
     assert_eq!(user_errors(&payload), ["INSUFFICIENT_STOCK items.1.quantity", "INSUFFICIENT_STOCK items.2.quantity"]);
-    let short = |product: Uuid, requested: i32, available: i32| {
-        json!({"productId": product, "requested": requested, "available": available})
-    };
-    let errors = payload["userErrors"].as_array().expect("userErrors");
-    for line in [short(a, 3, 2), short(c, 1, 0)] {
-        assert!(errors.iter().any(|error| error["details"] == line), "{line}: {payload:#}");
-    }
+    assert_eq!([&payload["userErrors"][0]["details"], &payload["userErrors"][1]["details"]], lines.each_ref());
     assert_eq!(payload["order"], Value::Null);
 
     let answer = server.rest(&shop.customer, Method::POST, "/orders", Some(order_input(&basket))).await;
     assert_eq!(answer.failure(), (409, "INSUFFICIENT_STOCK"));
-    let details = &answer.body["error"]["details"];
-    let lines = details["lines"].as_array().expect("lines");
-    assert_eq!(lines.len(), 2);
-    assert!(lines.contains(&short(a, 3, 2)) && lines.contains(&short(c, 1, 0)), "{details:#}");
-    for field in ["productId", "requested", "available"] {
-        assert_eq!(details[field], lines[0][field]);
-    }
+    let mut details = lines[0].clone();
+    details["lines"] = json!(lines);
+    assert_eq!(answer.body["error"]["details"], details);
     assert_eq!(stock(&server, shop.id).await, ["A|2", "B|9", "C|0"]);
     assert_eq!(server.database.rows(shop.id, "select count(*) from orders").await, ["0"]);
 }
@@ -287,7 +252,9 @@ async fn orders_are_for_those_who_are_logged_in() {
     let product = shop.product(&server, "A", "1.00", 9).await;
     let order = id(&shop.order(&server, &shop.customer, &[(product, 1)]).await["order"]["id"]);
     let input = order_input(&[(product, 1)]);
-    server.refuses(shop.but_users(), "order", "query($id: ID!) { order(id: $id) { id } }", &json!({ "id": order })).await;
+    server
+        .refuses(shop.but_users(), "order", "query($id: ID!) { order(id: $id) { id } }", &json!({ "id": order }))
+        .await;
     server.refuses(shop.but_users(), "orders", LIST, &json!({})).await;
     server.refuses(shop.but_users(), "orderCreate", ORDER_CREATE, &json!({ "input": input })).await;
     server.refuses_rest(shop.but_users(), Method::GET, &format!("/orders/{order}"), None).await;

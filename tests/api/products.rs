@@ -83,8 +83,9 @@ async fn staff_add_products_with_their_stock() {
 
     let bare = json!({"name": "Bare", "price": 5, "sku": "BARE"});
     let product = server.mutate(&shop.admin, CREATE, json!({ "input": bare })).await["product"].clone();
-    let expected = json!({"id": "<id>", "name": "Bare", "description": "", "price": {"amount": "5.00", "currencyCode": "USD"},
-        "sku": "BARE", "category": null, "imageUrls": [], "isActive": true, "createdAt": "<time>", "updatedAt": "<time>",
+    let expected = json!({"id": "<id>", "name": "Bare", "description": "", "sku": "BARE", "category": null,
+        "price": {"amount": "5.00", "currencyCode": "USD"}, "imageUrls": [], "isActive": true,
+        "createdAt": "<time>", "updatedAt": "<time>",
         "inventory": {"quantity": 0, "threshold": 10, "isLowStock": true}});
     assert_eq!(shape(&product), expected);
     assert_eq!(server.database.violations(shop.id).await, [""; 0]);
@@ -140,32 +141,6 @@ async fn wrong_products_are_refused_with_the_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn money_comes_as_text_or_number_and_goes_as_text() {
-    let server = TestServer::start().await;
-    let shop = server.shop("engines").await;
-    let product = shop.product(&server, "ENG", "1.00", 1).await;
-    for (price, amount) in [
-        (json!("19.99"), "19.99"),
-        (json!(19.99), "19.99"),
-        (json!("19.9"), "19.90"),
-        (json!(20), "20.00"),
-        (json!("0"), "0.00"),
-        (json!(0.1), "0.10"),
-        (json!("99999999.99"), "99999999.99"),
-        (json!(99_999_999.99), "99999999.99"),
-    ] {
-        let input = json!({ "price": price });
-        let payload = server.mutate(&shop.merchant, UPDATE, json!({"id": product, "input": input})).await;
-        assert_eq!(payload["product"]["price"]["amount"], amount, "{price}: {payload:#}");
-        let answer = server.rest(&shop.merchant, Method::PATCH, &format!("/products/{product}"), Some(input)).await;
-        assert_eq!(answer.body["data"]["price"], amount, "{price}: {:#}", answer.body);
-    }
-    let literal = format!("mutation {{ productUpdate(id: \"{product}\", input: {{price: 7.5}}) {{ product {{ price {{ amount }} }} }} }}");
-    let payload = server.mutate(&shop.merchant, &literal, json!({})).await;
-    assert_eq!(payload["product"]["price"]["amount"], "7.50");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_sku_is_taken_once_in_a_shop() {
     let server = TestServer::start().await;
     let (shop, other) = (server.shop("engines").await, server.shop("other").await);
@@ -195,8 +170,12 @@ async fn only_what_is_given_changes_and_null_clears_the_category() {
     let shop = server.shop("engines").await;
     let created = server.mutate(&shop.merchant, CREATE, json!({"input": engine()})).await;
     let product = id(&created["product"]["id"]);
-    let mut expected = json!({"name": "Difference engine", "description": "Adds & carries.\n✔", "price": {"amount": "19.99"},
-        "sku": "ENG-1", "category": "engines", "imageUrls": ["https://images.example.com/engine.jpg"], "isActive": true});
+    let mut expected = engine();
+    expected["price"] = json!({"amount": "19.99"});
+    expected["isActive"] = json!(true);
+    for only_at_the_start in ["quantity", "threshold"] {
+        expected.as_object_mut().expect("an object").remove(only_at_the_start);
+    }
     for (field, value, shown) in [
         ("name", json!("Analytical engine"), json!("Analytical engine")),
         ("description", json!(""), json!("")),
@@ -258,7 +237,8 @@ async fn a_deleted_product_is_gone_for_customers_only() {
         let payload = server.mutate(&shop.admin, DELETE, json!({ "id": product })).await;
         assert_eq!(payload, json!({"product": {"id": product, "isActive": false}, "userErrors": []}));
     }
-    let everywhere = "query($id: ID!) { product(identifier: {id: $id}) { id } node(id: $id) { id } products { totalCount } }";
+    let everywhere =
+        "query($id: ID!) { product(identifier: {id: $id}) { id } node(id: $id) { id } products { totalCount } }";
     let there = json!({"product": {"id": product}, "node": {"id": product}, "products": {"totalCount": 1}});
     let gone = json!({"product": null, "node": null, "products": {"totalCount": 0}});
     for (who, expected, status) in [
@@ -268,7 +248,11 @@ async fn a_deleted_product_is_gone_for_customers_only() {
         (&shop.admin, &there, 200),
     ] {
         assert_eq!(&server.data(who, everywhere, json!({ "id": product })).await, expected, "{who:?}");
-        assert_eq!(server.rest(who, Method::GET, &format!("/products/{product}"), None).await.status, status, "{who:?}");
+        assert_eq!(
+            server.rest(who, Method::GET, &format!("/products/{product}"), None).await.status,
+            status,
+            "{who:?}"
+        );
     }
     // Orders keep what it was called, but lead nowhere.
     let query = "query($id: ID!) { order(id: $id) { items { name sku product { id } } } }";
@@ -277,7 +261,10 @@ async fn a_deleted_product_is_gone_for_customers_only() {
         let line = json!({"name": "Product ENG-1", "sku": "ENG-1", "product": link});
         assert_eq!(data["order"]["items"], json!([line]), "{who:?}");
     }
-    assert_eq!(user_errors(&shop.order(&server, &shop.customer, &[(product, 1)]).await), ["VALIDATION_ERROR items.0.productId"]);
+    assert_eq!(
+        user_errors(&shop.order(&server, &shop.customer, &[(product, 1)]).await),
+        ["VALIDATION_ERROR items.0.productId"]
+    );
     server.mutate(&shop.merchant, UPDATE, json!({"id": product, "input": {"isActive": true}})).await;
     assert_eq!(server.data(&shop.shopper, everywhere, json!({ "id": product })).await, there);
 }

@@ -17,10 +17,10 @@ const SET_STATUS: &str = "mutation($id: ID!, $status: OrderStatus!) {
     orderStatusUpdate(id: $id, input: {status: $status}) { order { status } userErrors { code } } }";
 const ADJUST: &str = "mutation($input: InventoryAdjustInput!) {
     inventoryAdjust(input: $input) { inventory { quantity } userErrors { code } } }";
-const DEMOTE: &str = "mutation($id: ID!) { userUpdate(id: $id, input: {role: MERCHANT}) { user { id } userErrors { code } } }";
+const DEMOTE: &str =
+    "mutation($id: ID!) { userUpdate(id: $id, input: {role: MERCHANT}) { user { id } userErrors { code } } }";
 const DEACTIVATE: &str = "mutation($id: ID!) { userDeactivate(id: $id) { user { id } userErrors { code } } }";
-const REINSTATE: &str =
-    "mutation($id: ID!) { userUpdate(id: $id, input: {role: ADMIN, isActive: true}) { user { id } userErrors { code } } }";
+const REINSTATE: &str = "mutation($id: ID!) { userUpdate(id: $id, input: {role: ADMIN, isActive: true}) { user { id } userErrors { code } } }";
 
 /// Hundreds wait for a connection at the same time; on a slow machine that takes a while, which is not the point here.
 fn patient(config: &mut Config) {
@@ -141,9 +141,8 @@ async fn race_of_two_steps_takes_one() {
             assert_eq!(moved["order"]["status"], status);
         }
         // From FULFILLED there are two ways, and none leads from one of them to the other.
-        let ship = || async {
-            server.graphql(&shop.merchant, SET_STATUS, json!({"id": order, "status": "SHIPPED"})).await
-        };
+        let ship =
+            || async { server.graphql(&shop.merchant, SET_STATUS, json!({"id": order, "status": "SHIPPED"})).await };
         let (shipped, calls_off) = future::join(
             join_all((0..4).map(|_| ship())),
             join_all((0..4).map(|_| cancel(&server, &shop.merchant, order))),
@@ -164,7 +163,8 @@ async fn lines_of_one_product_are_summed() {
     let b = shop.product(&server, "B", "2.00", 10).await;
 
     let order = &shop.order(&server, &shop.customer, &[(a, 2), (b, 1), (a, 3)]).await["order"];
-    let lines: Vec<_> = order["items"].as_array().expect("lines").iter().map(|line| (&line["sku"], &line["quantity"])).collect();
+    let lines: Vec<_> =
+        order["items"].as_array().expect("lines").iter().map(|line| (&line["sku"], &line["quantity"])).collect();
     assert_eq!(lines, [(&json!("A"), &json!(5)), (&json!("B"), &json!(1))]);
     assert_eq!(order["totalAmount"]["amount"], "9.50");
 

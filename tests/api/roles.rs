@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 use tokio_postgres::Client;
+use uuid::Uuid;
 
 use crate::generated::check;
 use crate::support::database::versions;
@@ -32,15 +33,21 @@ const READS: [(&str, &str); 21] = [
     ("node Order, another's", "{ node(id: $another) { id } }"),
     ("node OrderItem, own", "{ node(id: $item) { id } }"),
     ("node OrderItem, another's", "{ node(id: $anotherItem) { id } }"),
-    ("node User, another", "{ node(id: $user) { id } }"),
+    ("node User, another", "{ node(id: $somebody) { id } }"),
     ("order, another's", "{ order(id: $another) { id } }"),
-    ("orders, another's", "{ orders(filter: {customerId: $user}) { nodes { id } } }"),
+    ("orders, another's", "{ orders(filter: {customerId: $somebody}) { nodes { id } } }"),
 ];
 
 /// The same for mutations: what their payloads show.
 const WRITES: [(&str, &str); 4] = [
-    ("Product.inventory by productUpdate", "{ productUpdate(id: $product, input: {name: \"New\"}) { product { inventory { id } } } }"),
-    ("Order.customer by orderStatusUpdate", "{ orderStatusUpdate(id: $order, input: {status: PAID}) { order { customer { id } } } }"),
+    (
+        "Product.inventory by productUpdate",
+        "{ productUpdate(id: $product, input: {name: \"New\"}) { product { inventory { id } } } }",
+    ),
+    (
+        "Order.customer by orderStatusUpdate",
+        "{ orderStatusUpdate(id: $order, input: {status: PAID}) { order { customer { id } } } }",
+    ),
     ("Tenant.apiKey by tenantUpdate", "{ tenantUpdate(input: {name: \"New\"}) { tenant { apiKey } } }"),
     ("orderCancel, another's", "{ orderCancel(id: $another) { userErrors { code } } }"),
 ];
@@ -50,6 +57,8 @@ struct World {
     server: TestServer,
     shop: Shop,
     goods: Goods,
+    somebody: (As, Uuid),
+    /// Somebody's order.
     another: Value,
     superuser: Client,
     versions: Vec<String>,
@@ -60,18 +69,26 @@ impl World {
         let server = TestServer::start().await;
         let shop = server.shop("roles").await;
         let goods = Goods::new(&server, &shop).await;
-        let (somebody, _) = shop.another_customer(&server, "else@example.com").await;
-        let another = shop.order(&server, &somebody, &[(goods.product, 1)]).await["order"].clone();
+        let somebody = shop.another_customer(&server, "else@example.com").await;
         let superuser = server.database.as_superuser().await;
-        let versions = versions(&superuser).await;
-        Self { server, shop, goods, another, superuser, versions }
+        let mut world = Self { server, shop, goods, somebody, another: Value::Null, superuser, versions: vec![] };
+        world.renew().await;
+        world
+    }
+
+    /// Makes new what can be used up.
+    async fn renew(&mut self) {
+        self.goods = self.goods.clone().renewed(&self.server, &self.shop).await;
+        let placed = self.shop.order(&self.server, &self.somebody.0, &[(self.goods.product, 1)]).await;
+        self.another = placed["order"].clone();
+        self.versions = versions(&self.superuser).await;
     }
 
     fn variables(&self) -> Value {
         let Goods { product, inactive_product, stock, order, item, user, audit_log } = &self.goods;
         json!({"product": product, "inactive": inactive_product, "stock": stock, "order": order, "item": item, "user": user,
             "audit": audit_log, "tenant": self.shop.id, "another": self.another["id"],
-            "anotherItem": self.another["items"][0]["id"]})
+            "anotherItem": self.another["items"][0]["id"], "somebody": self.somebody.1})
     }
 
     /// One line of the matrix: an answer for each kind of caller. Whatever was refused must have written nothing.
@@ -81,14 +98,17 @@ impl World {
             let cell = cell(&ask(self, &who).await);
             // A payload can show less than was done.
             if changes && (cell == "ok" || cell.starts_with("ok,")) {
-                self.goods = self.goods.clone().renewed(&self.server, &self.shop).await;
-                self.versions = versions(&self.superuser).await;
+                self.renew().await;
             } else {
-                assert_eq!(versions(&self.superuser).await, self.versions, "{name} as {role}: {cell}, and yet something was written");
+                assert_eq!(
+                    versions(&self.superuser).await,
+                    self.versions,
+                    "{name} as {role}: {cell}, and yet something was written"
+                );
             }
             cells.push(cell);
         }
-        let cells: String = cells.iter().map(|cell| format!(" | {cell:<20}")).collect();
+        let cells: String = cells.iter().map(|cell| format!(" | {cell:<26}")).collect();
         format!("{name:<35}{}", cells.trim_end())
     }
 }
@@ -118,8 +138,11 @@ fn cell(answer: &Answer) -> String {
 
 /// Declares the variables that a selection mentions.
 fn document(kind: &str, selection: &str) -> String {
-    let mut names: Vec<_> =
-        selection.split('$').skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next().expect("a name")).collect();
+    let mut names: Vec<_> = selection
+        .split('$')
+        .skip(1)
+        .map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next().expect("a name"))
+        .collect();
     names.dedup();
     let declared: Vec<_> = names.iter().map(|name| format!("${name}: ID!")).collect();
     let declared = if declared.is_empty() { String::new() } else { format!("({})", declared.join(", ")) };
@@ -129,7 +152,7 @@ fn document(kind: &str, selection: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_may_do_what_the_table_says() {
     let mut world = World::new().await;
-    let titles: String = everybody(&world.shop).iter().map(|(name, _)| format!(" | {name:<20}")).collect();
+    let titles: String = everybody(&world.shop).iter().map(|(name, _)| format!(" | {name:<26}")).collect();
     let mut table = format!("{:<35}{}\n", "", titles.trim_end());
     for operation in Operation::all().await {
         let name = &operation.name;
@@ -164,6 +187,9 @@ async fn every_guarded_field_is_in_the_table() {
         assert!(has(&field), "{field} requires a role: add it to READS");
     }
     for node in schema.nodes() {
-        assert!(has(&format!("node {node}")) || has(&format!("{node}.")), "node(id:) can answer {node}: add it to READS");
+        assert!(
+            has(&format!("node {node}")) || has(&format!("{node}.")),
+            "node(id:) can answer {node}: add it to READS"
+        );
     }
 }

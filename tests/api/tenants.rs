@@ -105,7 +105,8 @@ async fn a_wrong_registration_is_refused_with_the_field() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reserved_subdomains_are_nobodys() {
     let server = TestServer::start().await;
-    for subdomain in ["admin", "api", "app", "docs", "graphql", "login", "mail", "mercato", "status", "support", "www"] {
+    for subdomain in ["admin", "api", "app", "docs", "graphql", "login", "mail", "mercato", "status", "support", "www"]
+    {
         let answer = server.rest(&As::Nobody, Method::POST, "/tenants", Some(registration(subdomain))).await;
         assert_eq!(answer.wrong_fields(), ["subdomain"], "{subdomain}");
         let message = answer.body["error"]["message"].as_str();

@@ -72,9 +72,7 @@ async fn until<T, E>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), answered)
-        .await
-        .expect(what);
+    tokio::time::timeout(Duration::from_secs(10), answered).await.expect(what);
 }
 
 async fn until_it_answers(redis: &Redis) {
@@ -91,10 +89,7 @@ async fn values_last_until_their_time_is_over() {
     assert_eq!(redis.get("key").await, Ok(Some(b"\0\xff any bytes".to_vec())));
 
     redis.set("key", b"brief", Duration::ZERO).await.unwrap();
-    until("the key is gone", async || {
-        redis.get("key").await.map_err(|_| ())?.map_or(Ok(()), |_| Err(()))
-    })
-    .await;
+    until("the key is gone", async || redis.get("key").await.map_err(|_| ())?.map_or(Ok(()), |_| Err(()))).await;
 }
 
 #[tokio::test]
@@ -112,10 +107,7 @@ async fn a_socket_has_two_spellings() {
 #[tokio::test]
 async fn a_wrong_url_is_refused_before_anything_connects() {
     let error = format!("{:#}", Redis::new("rediss://:hunter2@localhost").unwrap_err());
-    assert!(
-        error.starts_with("REDIS_URL: ") && !error.contains("hunter2"),
-        "{error}"
-    );
+    assert!(error.starts_with("REDIS_URL: ") && !error.contains("hunter2"), "{error}");
     assert!(Redis::new("localhost").is_err());
     assert!(Redis::new("redis://nowhere.invalid").is_ok());
 }

@@ -70,13 +70,7 @@ impl Home {
         if sockets.join(SOCKET_NAME).as_os_str().len() > SOCKET_PATH_LIMIT {
             sockets = Path::new(FALLBACK_SOCKETS).join(&short);
         }
-        Ok(Self {
-            data_dir,
-            root,
-            sockets,
-            account,
-            lock,
-        })
+        Ok(Self { data_dir, root, sockets, account, lock })
     }
 
     /// Does away with all data, if it was made here. The servers must have stopped.
@@ -281,23 +275,12 @@ mod tests {
     fn reach_is_judged_by_owner_group_and_others() {
         let dir = tempfile::tempdir().unwrap();
         let found = fs::metadata(dir.path()).unwrap();
-        let owner = Account {
-            uid: found.uid(),
-            gid: found.gid(),
-        };
-        let group = Account {
-            uid: found.uid() + 1,
-            ..owner
-        };
-        let other = Account {
-            gid: found.gid() + 1,
-            ..group
-        };
-        for (mode, expected) in [
-            (0o700, [true, false, false]),
-            (0o710, [true, true, false]),
-            (0o701, [true, false, true]),
-        ] {
+        let owner = Account { uid: found.uid(), gid: found.gid() };
+        let group = Account { uid: found.uid() + 1, ..owner };
+        let other = Account { gid: found.gid() + 1, ..group };
+        for (mode, expected) in
+            [(0o700, [true, false, false]), (0o710, [true, true, false]), (0o701, [true, false, true])]
+        {
             fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
             let reached = [owner, group, other].map(|account| can_reach(account, dir.path()));
             assert_eq!(reached, expected, "{mode:o}");

@@ -27,10 +27,7 @@ impl Account {
         passwd.lines().find_map(|line| {
             let mut fields = line.split(':');
             (fields.next()? == name).then_some(())?;
-            Some(Self {
-                uid: fields.nth(1)?.parse().ok()?,
-                gid: fields.next()?.parse().ok()?,
-            })
+            Some(Self { uid: fields.nth(1)?.parse().ok()?, gid: fields.next()?.parse().ok()? })
         })
     }
 }
@@ -51,9 +48,7 @@ impl Launcher {
     pub(super) fn detect() -> anyhow::Result<Self> {
         let account = if geteuid().is_root() {
             let passwd = fs::read_to_string("/etc/passwd").context("could not read /etc/passwd")?;
-            let account = ["postgres", "nobody"]
-                .iter()
-                .find_map(|name| Account::find(&passwd, name));
+            let account = ["postgres", "nobody"].iter().find_map(|name| Account::find(&passwd, name));
             Some(account.context(
                 "PostgreSQL does not run as root, and /etc/passwd has neither a user postgres nor nobody to run \
                  it as: run this command as an ordinary user",
@@ -101,10 +96,7 @@ fn setpriv(account: Option<Account>) -> Option<Vec<String>> {
     if !cfg!(target_os = "linux") {
         return None;
     }
-    let mut prefix = vec![
-        locate::in_path("setpriv")?.to_str()?.to_owned(),
-        "--pdeathsig=SIGINT".to_owned(),
-    ];
+    let mut prefix = vec![locate::in_path("setpriv")?.to_str()?.to_owned(), "--pdeathsig=SIGINT".to_owned()];
     if let Some(Account { uid, gid }) = account {
         prefix.push(format!("--reuid={uid}"));
         prefix.push(format!("--regid={gid}"));

@@ -61,15 +61,8 @@ impl Postgres {
         if !is_program(&bin.join("initdb")) || !is_program(&bin.join("postgres")) {
             return None;
         }
-        let output = Command::new(bin.join("postgres"))
-            .arg("--version")
-            .stdin(Stdio::null())
-            .output()
-            .ok()?;
-        Some(Self {
-            bin: bin.to_owned(),
-            major: parse_major(&String::from_utf8_lossy(&output.stdout))?,
-        })
+        let output = Command::new(bin.join("postgres")).arg("--version").stdin(Stdio::null()).output().ok()?;
+        Some(Self { bin: bin.to_owned(), major: parse_major(&String::from_utf8_lossy(&output.stdout))? })
     }
 }
 
@@ -79,11 +72,11 @@ impl Postgres {
 /// # Errors
 /// When there is none; the text says what to install.
 pub(super) fn postgres(wanted: Option<u32>) -> anyhow::Result<Postgres> {
-    let candidates = path().chain(POSTGRES_HOMES.iter().flat_map(|(parent, prefix)| {
-        versions(Path::new(parent), prefix)
-            .into_iter()
-            .map(|dir| dir.join("bin"))
-    }));
+    let candidates = path().chain(
+        POSTGRES_HOMES
+            .iter()
+            .flat_map(|(parent, prefix)| versions(Path::new(parent), prefix).into_iter().map(|dir| dir.join("bin"))),
+    );
     choose(wanted, candidates)
 }
 
@@ -95,11 +88,7 @@ fn choose(wanted: Option<u32>, candidates: impl Iterator<Item = PathBuf>) -> any
         }
         others.push(format!("{} in {}", found.major, found.bin.display()));
     }
-    let others = if others.is_empty() {
-        String::new()
-    } else {
-        format!(" (found: {})", others.join(", "))
-    };
+    let others = if others.is_empty() { String::new() } else { format!(" (found: {})", others.join(", ")) };
     match wanted {
         Some(wanted) => anyhow::bail!(
             "the data is of PostgreSQL {wanted}, which is no longer installed{others}: install it again, or start \
@@ -136,10 +125,7 @@ pub(super) fn in_path(name: &str) -> Option<PathBuf> {
 fn path() -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     // A relative entry would mean something else after changing directories.
-    env::split_paths(&path)
-        .filter(|dir| dir.is_absolute())
-        .collect::<Vec<_>>()
-        .into_iter()
+    env::split_paths(&path).filter(|dir| dir.is_absolute()).collect::<Vec<_>>().into_iter()
 }
 
 fn is_program(path: &Path) -> bool {
@@ -200,10 +186,8 @@ mod tests {
         for name in ["pgsql-9", "pgsql-17", "pgsql-16", "pgsql-devel", "other"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        let names: Vec<_> = versions(dir.path(), "pgsql-")
-            .iter()
-            .map(|dir| dir.file_name().unwrap().to_owned())
-            .collect();
+        let names: Vec<_> =
+            versions(dir.path(), "pgsql-").iter().map(|dir| dir.file_name().unwrap().to_owned()).collect();
         assert_eq!(names, ["pgsql-17", "pgsql-16", "pgsql-9"]);
         assert!(versions(&dir.path().join("missing"), "").is_empty());
     }

@@ -50,12 +50,7 @@ const SETTINGS: [&str; 10] = [
 /// When no fitting PostgreSQL is installed, or it does not start; with the end of its log.
 pub(super) fn start(home: &Home, launcher: &Launcher, log: &Log) -> anyhow::Result<Server> {
     let data = data(home);
-    let tools = Tools {
-        home,
-        launcher,
-        log,
-        programs: locate::postgres(major_version(&data)?)?,
-    };
+    let tools = Tools { home, launcher, log, programs: locate::postgres(major_version(&data)?)? };
     tools.prepare(&data)?;
     let mut server = tools.spawn(&data)?;
     wait_until_ready(&data, &mut server)?;
@@ -99,9 +94,7 @@ fn major_version(data: &Path) -> anyhow::Result<Option<u32>> {
     let file = data.join("PG_VERSION");
     let text = fs::read_to_string(&file).with_context(|| format!("could not read {}", file.display()))?;
     let version = text.trim().parse();
-    Ok(Some(
-        version.with_context(|| format!("{} holds no version", file.display()))?,
-    ))
+    Ok(Some(version.with_context(|| format!("{} holds no version", file.display()))?))
 }
 
 /// What it takes to run PostgreSQL's programs.
@@ -195,11 +188,7 @@ impl Tools<'_> {
         let sockets = self.home.socket_dir().display().to_string();
         let sockets = sockets.replace('"', "\"\"");
         let mut command = self.launcher.command(&self.programs.postgres(), self.home.root());
-        command
-            .arg("-D")
-            .arg(data)
-            .arg("-c")
-            .arg(format!("unix_socket_directories=\"{sockets}\""));
+        command.arg("-D").arg(data).arg("-c").arg(format!("unix_socket_directories=\"{sockets}\""));
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
@@ -229,12 +218,7 @@ fn status(data: &Path) -> Option<Status> {
     let text = fs::read_to_string(data.join(PID_FILE)).ok()?;
     let mut lines = text.lines();
     Some(Status {
-        pid: lines
-            .next()?
-            .trim_start_matches('-')
-            .parse()
-            .ok()
-            .and_then(Pid::from_raw),
+        pid: lines.next()?.trim_start_matches('-').parse().ok().and_then(Pid::from_raw),
         ready: lines.nth(6).is_some_and(|status| status.trim() == "ready"),
     })
 }

@@ -134,13 +134,7 @@ impl Server {
             .stderr(log.stdio()?)
             .spawn()
             .with_context(|| format!("could not run {}", command.get_program().display()))?;
-        Ok(Self {
-            name,
-            child,
-            log: log.path.clone(),
-            stop_signals,
-            asked_to_stop: false,
-        })
+        Ok(Self { name, child, log: log.path.clone(), stop_signals, asked_to_stop: false })
     }
 
     /// Where its log is.
@@ -276,11 +270,7 @@ mod tests {
         let path = dir.path().join("log");
         let earlier = Log::open(path.clone()).unwrap();
         assert!(earlier.claim().unwrap());
-        let mut writer = Command::new("cat")
-            .stdin(Stdio::piped())
-            .stdout(earlier.stdio().unwrap())
-            .spawn()
-            .unwrap();
+        let mut writer = Command::new("cat").stdin(Stdio::piped()).stdout(earlier.stdio().unwrap()).spawn().unwrap();
         drop(earlier);
 
         let log = Log::open(path).unwrap();

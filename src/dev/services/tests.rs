@@ -18,18 +18,12 @@ use super::{Services, locate, process::poll};
 
 /// A directory that the servers' user may enter (`tempdir`'s default is that only we may).
 fn data_dir() -> TempDir {
-    tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap()
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap()
 }
 
 /// Runs one statement and gives how many rows it touched.
 fn sql(url: &str, statement: &str) -> diesel::QueryResult<usize> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut connection = AsyncPgConnection::establish(url).await.unwrap();
         diesel::sql_query(statement).execute(&mut connection).await
@@ -135,9 +129,7 @@ fn a_death_is_told_and_survived() {
 }
 
 fn until_failed(services: &mut Services, expected: &str) {
-    let failure = poll(Duration::from_secs(20), || {
-        Ok(services.failed().filter(|failure| failure.contains(expected)))
-    });
+    let failure = poll(Duration::from_secs(20), || Ok(services.failed().filter(|failure| failure.contains(expected))));
     let failure = failure.unwrap().unwrap();
     assert!(failure.contains("ready to accept connections"), "{failure}");
 }

@@ -68,20 +68,13 @@ fn examples_are_named_and_order_the_demo_product() {
     let id = Uuid::from_u128(7);
     for example in examples(Some(id)) {
         let operation = example.query.lines().find(|line| !line.starts_with('#')).unwrap();
-        assert!(
-            operation.split([' ', '(']).nth(1).is_some_and(|name| name.len() > 2),
-            "{operation}"
-        );
+        assert!(operation.split([' ', '(']).nth(1).is_some_and(|name| name.len() > 2), "{operation}");
         if !example.variables.is_empty() {
             let variables: Value = serde_json::from_str(&example.variables).unwrap();
             assert_eq!(variables["input"]["items"][0]["productId"], id.to_string());
         }
     }
-    assert!(
-        examples(None)
-            .iter()
-            .any(|example| example.variables.contains(PRODUCT_ID_HINT))
-    );
+    assert!(examples(None).iter().any(|example| example.variables.contains(PRODUCT_ID_HINT)));
 }
 
 #[test]
@@ -125,10 +118,7 @@ async fn every_asset_is_served_whole_and_typed() {
 
 #[tokio::test]
 async fn a_known_asset_is_not_sent_again_and_an_unknown_one_is_not_found() {
-    let etag = fetch("mercato.js", None).await.headers()[ETAG]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let etag = fetch("mercato.js", None).await.headers()[ETAG].to_str().unwrap().to_owned();
     let again = fetch("mercato.js", Some(&format!("W/\"other\", {etag}"))).await;
     assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
     assert_eq!(fetch("mercato.js", Some("\"other\"")).await.status(), StatusCode::OK);

@@ -19,24 +19,13 @@ fn through_graphql(error: &Error) -> Failure {
 
 #[test]
 fn a_failure_is_the_same_from_a_domain_error_and_from_a_payload() {
-    let short = |available| Shortage {
-        line: 0,
-        product_id: Uuid::nil(),
-        requested: 5,
-        available,
-    };
+    let short = |available| Shortage { line: 0, product_id: Uuid::nil(), requested: 5, available };
     let errors = [
         Error::field("items.0.quantity", "must be at least 1"),
-        Error::Validation(vec![
-            FieldError::new("a", "is wrong"),
-            FieldError::new("b.0", "is wrong too"),
-        ]),
+        Error::Validation(vec![FieldError::new("a", "is wrong"), FieldError::new("b.0", "is wrong too")]),
         Error::Unauthenticated("log in"),
         Error::not_found_at("Product", "id"),
-        Error::Conflict {
-            field: "sku",
-            message: "taken",
-        },
+        Error::Conflict { field: "sku", message: "taken" },
         Error::InsufficientStock(vec![short(2), short(3)]),
     ];
     for error in errors {
@@ -46,30 +35,19 @@ fn a_failure_is_the_same_from_a_domain_error_and_from_a_payload() {
 
 #[test]
 fn details_are_those_that_integrators_branch_on() {
-    let two = Error::Validation(vec![
-        FieldError::new("a", "is wrong"),
-        FieldError::new("b.0", "is wrong too"),
-    ]);
+    let two = Error::Validation(vec![FieldError::new("a", "is wrong"), FieldError::new("b.0", "is wrong too")]);
     let fields =
         json!({"fields": [{"field": "a", "message": "is wrong"}, {"field": "b.0", "message": "is wrong too"}]});
     assert_eq!(through_graphql(&two).details, Some(fields));
 
     let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
-    let short = |line, product_id, available| Shortage {
-        line,
-        product_id,
-        requested: 5,
-        available,
-    };
+    let short = |line, product_id, available| Shortage { line, product_id, requested: 5, available };
     let failure = through_graphql(&Error::InsufficientStock(vec![short(0, first, 2), short(1, second, 3)]));
     let lines = json!([
         {"productId": first, "requested": 5, "available": 2},
         {"productId": second, "requested": 5, "available": 3},
     ]);
-    assert_eq!(
-        failure.details,
-        Some(json!({"productId": first, "requested": 5, "available": 2, "lines": lines}))
-    );
+    assert_eq!(failure.details, Some(json!({"productId": first, "requested": 5, "available": 2, "lines": lines})));
     assert_eq!(failure.message, "not enough stock for 2 of the requested products");
 }
 
@@ -91,10 +69,7 @@ fn top_level_errors_keep_code_and_details() {
         assert_eq!(top_level(error), Some(expected));
     }
     let failure = top_level(Error::field("search", "is too long")).unwrap();
-    assert_eq!(
-        failure.details,
-        Some(json!({"fields": [{"field": "search", "message": "is too long"}]}))
-    );
+    assert_eq!(failure.details, Some(json!({"fields": [{"field": "search", "message": "is too long"}]})));
     let unknown = async_graphql::ServerError::new("?", None);
     assert_eq!(Failure::from(unknown).code, Code::Internal);
 }
@@ -104,30 +79,16 @@ fn statuses_follow_codes_and_401_challenges() {
     for code in Code::ALL {
         let response = Failure::new(code, "").into_response();
         assert_eq!(response.status().as_u16(), code.status());
-        assert_eq!(
-            response.headers().contains_key(WWW_AUTHENTICATE),
-            code == Code::Unauthenticated,
-            "{code:?}"
-        );
+        assert_eq!(response.headers().contains_key(WWW_AUTHENTICATE), code == Code::Unauthenticated, "{code:?}");
     }
 }
 
 #[test]
 fn the_envelope_has_exactly_these_fields() {
-    assert_eq!(
-        json!(Success::of(1)),
-        json!({"success": true, "data": 1, "error": null})
-    );
-    let meta = Meta {
-        page: 2,
-        limit: 1,
-        total: 3,
-    };
+    assert_eq!(json!(Success::of(1)), json!({"success": true, "data": 1, "error": null}));
+    let meta = Meta { page: 2, limit: 1, total: 3 };
     let page = json!({"success": true, "data": [1], "meta": {"page": 2, "limit": 1, "total": 3}, "error": null});
     assert_eq!(json!(Page::of(vec![1], meta)), page);
     let failure = json!(FailureBody::from(Failure::new(Code::NotFound, "no such route")));
-    assert_eq!(
-        failure,
-        json!({"success": false, "error": {"code": "NOT_FOUND", "message": "no such route"}})
-    );
+    assert_eq!(failure, json!({"success": false, "error": {"code": "NOT_FOUND", "message": "no such route"}}));
 }

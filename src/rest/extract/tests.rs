@@ -33,17 +33,11 @@ impl PartialEq<Object<Line>> for Object<Line> {
 }
 
 fn request(content_type: &str, body: impl Into<RawBody>) -> Request {
-    Request::builder()
-        .method(Method::POST)
-        .header(CONTENT_TYPE, content_type)
-        .body(body.into())
-        .unwrap()
+    Request::builder().method(Method::POST).header(CONTENT_TYPE, content_type).body(body.into()).unwrap()
 }
 
 async fn read(body: impl Into<RawBody>) -> Result<Basket, Failure> {
-    Body::from_request(request("application/json", body), &())
-        .await
-        .map(|Body(basket)| basket)
+    Body::from_request(request("application/json", body), &()).await.map(|Body(basket)| basket)
 }
 
 /// The code, and the wrong field with its message; without a field, the message of the failure.
@@ -66,20 +60,8 @@ const ID: &str = "0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42";
 async fn a_good_body_is_read() {
     let body = json!({"name": "Ada", "note": null, "lines": [{"id": ID, "quantity": 2}]});
     let basket = read(body.to_string()).await.unwrap();
-    let lines = vec![Object(Line {
-        id: ID.parse().unwrap(),
-        quantity: 2,
-    })];
-    assert_eq!(
-        basket,
-        Basket {
-            name: "Ada".into(),
-            note: None,
-            gift_wrap: None,
-        status: None,
-            lines
-        }
-    );
+    let lines = vec![Object(Line { id: ID.parse().unwrap(), quantity: 2 })];
+    assert_eq!(basket, Basket { name: "Ada".into(), note: None, gift_wrap: None, status: None, lines });
 }
 
 #[tokio::test]
@@ -98,10 +80,7 @@ async fn a_wrong_value_is_named_with_its_whole_path() {
             lines(json!([{"id": ID, "quantity": 1_u64 << 40}])),
             "lines.0.quantity: invalid value: integer `1099511627776`, expected a whole number",
         ),
-        (
-            lines(json!([{"id": ID, "quantity": 1}, {"id": ID}])),
-            "lines.1.quantity: is required",
-        ),
+        (lines(json!([{"id": ID, "quantity": 1}, {"id": ID}])), "lines.1.quantity: is required"),
         (
             lines(json!([{"id": ID, "quantity": 1, "foo": 1}])),
             "lines.0.foo: is not known here; expected `id` or `quantity`",
@@ -110,10 +89,7 @@ async fn a_wrong_value_is_named_with_its_whole_path() {
             lines(json!([{"id": "1", "quantity": 1}])),
             "lines.0.id: must be a UUID like 0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42",
         ),
-        (
-            lines(json!([[ID, 1]])),
-            "lines.0: invalid type: array, expected an object",
-        ),
+        (lines(json!([[ID, 1]])), "lines.0: invalid type: array, expected an object"),
         (lines(json!({})), "lines: invalid type: object, expected an array"),
         (lines(Value::Null), "lines: invalid type: null, expected an array"),
         (json!({"lines": []}).to_string(), "name: is required"),
@@ -122,10 +98,7 @@ async fn a_wrong_value_is_named_with_its_whole_path() {
             "giftWrap: invalid type: null, expected a boolean",
         ),
         (json!({"name": "Ada", "lines": [], "status": 1}).to_string(), "status: is of a wrong type"),
-        (
-            r#"{"name": "Ada", "name": "Bob", "lines": []}"#.to_owned(),
-            "name: is given more than once",
-        ),
+        (r#"{"name": "Ada", "name": "Bob", "lines": []}"#.to_owned(), "name: is given more than once"),
     ] {
         assert_eq!(refused(body.clone()).await, wanted, "{body}");
     }
@@ -135,31 +108,13 @@ async fn a_wrong_value_is_named_with_its_whole_path() {
 async fn a_malformed_body_is_refused_with_the_place() {
     for (body, wanted) in [
         ("", "the body is empty; send a JSON object"),
-        (
-            "{",
-            "the body is not valid JSON: EOF while parsing an object at line 1 column 1",
-        ),
-        (
-            "{\n \"name\": }",
-            "the body is not valid JSON: expected value at line 2 column 10",
-        ),
-        (
-            r#"{"name": "\ud800"}"#,
-            "the body is not valid JSON: unexpected end of hex escape at line 1 column 17",
-        ),
-        (
-            r#"{"name": "Ada", "lines": []} {}"#,
-            "the body is not valid JSON: trailing characters at line 1 column 30",
-        ),
-        (
-            r#"["Ada", null, []]"#,
-            "the body is wrong: invalid type: array, expected an object",
-        ),
+        ("{", "the body is not valid JSON: EOF while parsing an object at line 1 column 1"),
+        ("{\n \"name\": }", "the body is not valid JSON: expected value at line 2 column 10"),
+        (r#"{"name": "\ud800"}"#, "the body is not valid JSON: unexpected end of hex escape at line 1 column 17"),
+        (r#"{"name": "Ada", "lines": []} {}"#, "the body is not valid JSON: trailing characters at line 1 column 30"),
+        (r#"["Ada", null, []]"#, "the body is wrong: invalid type: array, expected an object"),
         ("null", "the body is wrong: invalid type: null, expected an object"),
-        (
-            "\"{}\"",
-            "the body is wrong: invalid type: string \"{}\", expected an object",
-        ),
+        ("\"{}\"", "the body is wrong: invalid type: string \"{}\", expected an object"),
     ] {
         assert_eq!(refused(body).await, wanted, "{body}");
     }
@@ -187,11 +142,7 @@ async fn only_json_in_utf8_is_read() {
         let read = Body::<Basket>::from_request(request(content_type, r#"{"name": "Ada", "lines": []}"#), &()).await;
         assert_eq!(
             read.map(|_| ()).map_err(|failure| failure.code),
-            if is_read {
-                Ok(())
-            } else {
-                Err(Code::UnsupportedMediaType)
-            }
+            if is_read { Ok(()) } else { Err(Code::UnsupportedMediaType) }
         );
     }
 }
@@ -201,10 +152,7 @@ async fn a_body_that_is_too_large_is_refused_as_such() {
     let read =
         service_fn(|request: Request| async { Ok::<_, Failure>(Body::<Basket>::from_request(request, &()).await) });
     let limited = DefaultBodyLimit::max(10).layer(read);
-    let answer = limited
-        .oneshot(request("application/json", " ".repeat(11)))
-        .await
-        .unwrap();
+    let answer = limited.oneshot(request("application/json", " ".repeat(11))).await.unwrap();
     assert_eq!(answer.unwrap_err().code, Code::PayloadTooLarge);
 }
 
@@ -230,18 +178,9 @@ fn query(query: &str) -> Result<Filter, Failure> {
 
 #[test]
 fn parameters_have_types() {
-    let empty = Filter {
-        page: None,
-        search: None,
-        low_stock: None,
-        status: None,
-        customer: None,
-    };
+    let empty = Filter { page: None, search: None, low_stock: None, status: None, customer: None };
     assert_eq!(query(""), Ok(empty));
-    let filter = query(&format!(
-        "?page=2&search=a%20b%2Bc&lowStock=false&status=Paid&customer={ID}"
-    ))
-    .unwrap();
+    let filter = query(&format!("?page=2&search=a%20b%2Bc&lowStock=false&status=Paid&customer={ID}")).unwrap();
     let wanted = Filter {
         page: Some(2),
         search: Some("a b+c".into()),
@@ -258,28 +197,15 @@ fn wrong_parameters_are_refused_by_name() {
     for (text, wanted) in [
         ("?page=two", "page: must be a whole number of at most 18 digits"),
         ("?page=", "page: must be a whole number of at most 18 digits"),
-        (
-            "?page=99999999999999999999",
-            "page: must be a whole number of at most 18 digits",
-        ),
+        ("?page=99999999999999999999", "page: must be a whole number of at most 18 digits"),
         ("?page=1&page=2", "page: is given more than once"),
         ("?lowStock=1", "lowStock: must be true or false"),
         ("?status=PAID", "status: must be `Paid` or `Shipped`"),
-        (
-            "?customer=1",
-            "customer: must be a UUID like 0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42",
-        ),
+        ("?customer=1", "customer: must be a UUID like 0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42"),
         ("?search=%FF", "search: must be in UTF-8"),
-        (
-            "?sreach=a",
-            "sreach: is not known here; expected one of `page`, `search`, `lowStock`, `status`, `customer`",
-        ),
+        ("?sreach=a", "sreach: is not known here; expected one of `page`, `search`, `lowStock`, `status`, `customer`"),
     ] {
-        assert_eq!(
-            told(&query(text).unwrap_err()),
-            (Code::ValidationError, wanted.to_owned()),
-            "{text}"
-        );
+        assert_eq!(told(&query(text).unwrap_err()), (Code::ValidationError, wanted.to_owned()), "{text}");
     }
 }
 
@@ -288,8 +214,5 @@ fn a_route_without_parameters_refuses_all() {
     let none = |uri: &str| parameters::<NoParameters>(&uri.parse().unwrap()).map(|NoParameters {}| ());
     assert_eq!(none("/"), Ok(()));
     assert_eq!(none("/?"), Ok(()));
-    assert_eq!(
-        told(&none("/?a=1").unwrap_err()).1,
-        "a: is not known here; there are no fields"
-    );
+    assert_eq!(told(&none("/?a=1").unwrap_err()).1, "a: is not known here; there are no fields");
 }

@@ -20,11 +20,7 @@ impl TestDatabase {
         let admin = connect(&on_database(&owner_template, "postgres")).await;
         let create = format!("create database {name} template {template}");
         admin.batch_execute(&create).await.expect("a copy of the template");
-        Self {
-            app_url: on_database(&app_template, &name),
-            owner_url: on_database(&owner_template, &name),
-            name,
-        }
+        Self { app_url: on_database(&app_template, &name), owner_url: on_database(&owner_template, &name), name }
     }
 
     /// Settings for a server on this database.
@@ -113,7 +109,8 @@ pub async fn text_rows(client: &Client, sql: &str) -> Vec<String> {
 }
 
 async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+    let (client, connection) =
+        tokio_postgres::connect(url, NoTls).await.unwrap_or_else(|error| panic!("{url}: {error}"));
     tokio::spawn(connection);
     client
 }

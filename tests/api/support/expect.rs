@@ -14,7 +14,9 @@ impl Answer {
         assert_eq!(keys(&self.body), Some(vec!["error".into(), "success".into()]), "{:#}", self.body);
         assert_eq!(self.body["success"], false);
         let error = &self.body["error"];
-        assert!(keys(error).is_some_and(|keys| keys.iter().all(|key| ["code", "details", "message"].contains(&&**key))));
+        assert!(
+            keys(error).is_some_and(|keys| keys.iter().all(|key| ["code", "details", "message"].contains(&&**key)))
+        );
         assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{error}");
         assert_eq!(self.header("content-type"), Some("application/json"));
         assert!(self.header("x-request-id").is_some());

@@ -1,5 +1,6 @@
 //! A server, a database and shops for tests.
 
+pub mod counter;
 pub mod database;
 pub mod expect;
 pub mod operations;
@@ -78,7 +79,8 @@ impl TestServer {
     pub async fn on_database(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = database.config();
         change(&mut config);
-        let app = App::build(&config, None).expect("the app is built");
+        let app = App::build(&config, mercato::app::services(&config).expect("the services"), None)
+            .expect("the app is built");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let (stop, stopped) = oneshot::channel::<()>();
@@ -145,12 +147,18 @@ impl TestServer {
 
 /// Sends a request and reads the answer to its end.
 pub async fn answer(request: RequestBuilder) -> Answer {
-    let response = request.send().await.expect("an answer");
+    try_answer(request).await.expect("an answer")
+}
+
+/// The same, from a server that may break off.
+pub async fn try_answer(request: RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
     let status = response.status().as_u16();
     let headers = response.headers().iter();
-    let headers = headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let headers =
+        headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     let headers = headers.collect();
-    let text = response.text().await.expect("a body");
+    let text = response.text().await?;
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Answer { status, headers, body }
+    Ok(Answer { status, headers, body })
 }

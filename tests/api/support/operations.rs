@@ -89,11 +89,13 @@ async fn rest(server: &TestServer, who: &As, method: &Method, path: &str, argume
         let values = arguments[part].as_object().into_iter().flatten();
         values.map(|(name, value)| (name.clone(), text(value))).collect()
     };
-    let path = pairs("url").into_iter().fold(path.to_owned(), |path, (name, value)| {
-        path.replace(&format!("{{{name}}}"), &percent_encoded(&value))
-    });
-    let query: Vec<_> =
-        pairs("query").iter().map(|(name, value)| format!("{}={}", percent_encoded(name), percent_encoded(value))).collect();
+    let path = pairs("url")
+        .into_iter()
+        .fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), &percent_encoded(&value)));
+    let query: Vec<_> = pairs("query")
+        .iter()
+        .map(|(name, value)| format!("{}={}", percent_encoded(name), percent_encoded(value)))
+        .collect();
     let separator = if query.is_empty() { "" } else { "?" };
     let request = server.request(method.clone(), &format!("/api/v1{path}{separator}{}", query.join("&")), who);
     match arguments.get("body") {
@@ -149,9 +151,11 @@ impl Schema {
         Self { types: types.collect() }
     }
 
-    /// The types that `node` can answer with.
+    /// The types that `node` can answer with, by name.
     pub fn nodes(&self) -> Vec<String> {
-        list(&self.types["Node"]["possibleTypes"]).iter().map(|t| text(&t["name"])).collect()
+        let mut names: Vec<_> = list(&self.types["Node"]["possibleTypes"]).iter().map(|t| text(&t["name"])).collect();
+        names.sort();
+        names
     }
 
     /// The fields of objects that not everybody may see, as `Type.field`: their descriptions say so.
@@ -176,9 +180,11 @@ impl Schema {
     fn operation(&self, kind: &str, field: &Value) -> Operation {
         let name = text(&field["name"]);
         let arguments = list(&field["args"]);
-        let declared: Vec<_> = arguments.iter().map(|a| format!("${}: {}", text(&a["name"]), notation(&a["type"]))).collect();
+        let declared: Vec<_> =
+            arguments.iter().map(|a| format!("${}: {}", text(&a["name"]), notation(&a["type"]))).collect();
         let passed: Vec<_> = arguments.iter().map(|a| format!("{0}: ${0}", text(&a["name"]))).collect();
-        let parentheses = |inner: &[String]| if inner.is_empty() { String::new() } else { format!("({})", inner.join(", ")) };
+        let parentheses =
+            |inner: &[String]| if inner.is_empty() { String::new() } else { format!("({})", inner.join(", ")) };
         let document = |selection: &str| {
             format!("{kind}{} {{ {name}{} {selection} }}", parentheses(&declared), parentheses(&passed))
         };
@@ -260,7 +266,13 @@ fn route(document: &Value, path: &str, method: &str, described: &Value) -> Opera
     for parameter in list(&described["parameters"]) {
         let place = if parameter["in"] == "path" { "url" } else { "query" };
         let required = parameter["required"] == true;
-        body_inputs(document, &parameter["schema"], &[place.to_owned(), text(&parameter["name"])], required, &mut inputs);
+        body_inputs(
+            document,
+            &parameter["schema"],
+            &[place.to_owned(), text(&parameter["name"])],
+            required,
+            &mut inputs,
+        );
     }
     let body = &described["requestBody"]["content"]["application/json"]["schema"];
     if body.is_object() {
@@ -310,7 +322,6 @@ fn body_inputs(document: &Value, schema: &Value, path: &[String], required: bool
         found.push(Input { path: path.to_vec(), kind: kind.to_owned(), optional: !required });
     }
 }
-
 
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)

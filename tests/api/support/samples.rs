@@ -25,7 +25,8 @@ impl Goods {
         let inactive_product = shop.product(server, &unique(), "1.00", 1).await;
         let delete = "mutation($id: ID!) { productDelete(id: $id) { userErrors { message } } }";
         server.mutate(&shop.admin, delete, json!({ "id": inactive_product })).await;
-        let audit_log = &server.data(&shop.admin, "{ auditLogs(first: 1) { nodes { id } } }", json!({})).await["auditLogs"];
+        let audit_log =
+            &server.data(&shop.admin, "{ auditLogs(first: 1) { nodes { id } } }", json!({})).await["auditLogs"];
         let audit_log = id(&audit_log["nodes"][0]["id"]);
         let nil = Uuid::nil();
         let goods = Self { product: nil, inactive_product, stock: nil, order: nil, item: nil, user, audit_log };
@@ -98,7 +99,9 @@ impl Goods {
             "GET /products" => json!({"query": {"search": "product"}}),
             "DELETE /orders/{id}" | "GET /orders/{id}" => json!({"url": {"id": order}}),
             "DELETE /products/{id}" | "GET /products/{id}" => json!({"url": {"id": product}}),
-            "PATCH /inventory/{productId}" => json!({"url": {"productId": product}, "body": {"delta": 1, "reason": "counted"}}),
+            "PATCH /inventory/{productId}" => {
+                json!({"url": {"productId": product}, "body": {"delta": 1, "reason": "counted"}})
+            }
             "PATCH /orders/{id}/status" => json!({"url": {"id": order}, "body": {"status": "PAID"}}),
             "PATCH /products/{id}" => json!({"url": {"id": product}, "body": {"name": "Renamed"}}),
             "POST /auth/login" => {

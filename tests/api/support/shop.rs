@@ -76,15 +76,15 @@ impl Shop {
     /// A further customer of this shop, logged in.
     pub async fn another_customer(&self, server: &TestServer, email: &str) -> (As, Uuid) {
         let input = json!({"input": {"email": email, "password": PASSWORD}});
-        let register =
-            "mutation($input: CustomerRegisterInput!) { customerRegister(input: $input) { user { id } userErrors { message } } }";
+        let register = "mutation($input: CustomerRegisterInput!) { customerRegister(input: $input) { user { id } userErrors { message } } }";
         server.mutate(&self.shopper, register, input).await;
         login(server, &self.subdomain, email).await
     }
 
     /// A product of this shop, with so many pieces in stock.
     pub async fn product(&self, server: &TestServer, sku: &str, price: &str, quantity: i32) -> Uuid {
-        let input = json!({"input": {"name": format!("Product {sku}"), "sku": sku, "price": price, "quantity": quantity}});
+        let input =
+            json!({"input": {"name": format!("Product {sku}"), "sku": sku, "price": price, "quantity": quantity}});
         let create = "mutation($input: ProductCreateInput!) { productCreate(input: $input) { product { id } userErrors { message } } }";
         let created = server.mutate(&self.merchant, create, input).await;
         assert_eq!(created["userErrors"], json!([]));
@@ -115,7 +115,8 @@ pub fn order_input(items: &[(Uuid, i64)]) -> Value {
 
 /// Logs in and returns who one is then.
 pub async fn login(server: &TestServer, tenant: &str, email: &str) -> (As, Uuid) {
-    let login = "mutation($input: LoginInput!) { login(input: $input) { accessToken viewer { id } userErrors { message } } }";
+    let login =
+        "mutation($input: LoginInput!) { login(input: $input) { accessToken viewer { id } userErrors { message } } }";
     let input = json!({"input": {"tenant": tenant, "email": email, "password": PASSWORD}});
     let payload = server.mutate(&As::Nobody, login, input).await;
     let token = payload["accessToken"].as_str().unwrap_or_else(|| panic!("logged in: {payload:#}"));

@@ -1,0 +1,100 @@
+//! The number of SQL statements of a request does not depend on how much it shows.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::counter::Counter;
+use crate::support::{Shop, TestDatabase, TestServer};
+
+/// Lists with everything below their rows that other tables hold. `$n` is the size of the page.
+const LISTS: [(&str, &str); 5] = [
+    (
+        "orders",
+        "id totalAmount { amount } customer { email } statusHistory { to }
+         items { name sku priceAtTime { amount } product { name inventory { quantity product { name } } } }",
+    ),
+    ("products", "name price { amount } inventory { quantity isLowStock product { sku } }"),
+    ("inventory", "quantity product { name price { amount } inventory { threshold } }"),
+    ("users", "email role"),
+    ("auditLogs", "action resource changes"),
+];
+
+/// A shop with more than a hundred of everything, on a server whose statements are counted.
+async fn full_shop() -> (TestServer, Counter, Shop) {
+    let database = TestDatabase::create().await;
+    let counter = Counter::of(&database).await;
+    let url = counter.url.clone();
+    let server = TestServer::on_database(database, |config| {
+        config.database_url = url.into();
+        config.server.database_pool_size = 1;
+    })
+    .await;
+    let shop = server.shop("full").await;
+    let fill = format!(
+        "insert into products (id, tenant_id, name, price, sku)
+             select uuid_v7(), '{tenant}', 'Product ' || i, 1, 'SKU-' || i from generate_series(1, 120) i;
+         insert into inventory (id, tenant_id, product_id, quantity) select uuid_v7(), tenant_id, id, 9 from products;
+         insert into users (id, tenant_id, email, password_hash, role)
+             select uuid_v7(), '{tenant}', i || '@example.com', '', 'CUSTOMER' from generate_series(1, 120) i;
+         insert into orders (id, tenant_id, customer_id, status, total_amount, customer_name, customer_email, shipping_address)
+             select uuid_v7(), tenant_id, id, 'PENDING', 3, 'Ada', 'ada@example.com',
+                 '{{\"street\": \"1\", \"city\": \"London\", \"state\": \"\", \"zip\": \"\", \"country\": \"GB\"}}'
+             from users where role = 'CUSTOMER';
+         update orders set status = 'PAID';
+         insert into order_items (id, tenant_id, order_id, product_id, quantity, price_at_time)
+             select uuid_v7(), o.tenant_id, o.id, p.id, 1, 1
+             from orders o, lateral (select id from products order by md5(o.id::text || id::text) limit 3) p",
+        tenant = shop.id
+    );
+    server.database.as_superuser().await.batch_execute(&fill).await.expect("a full shop");
+    (server, counter, shop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_a_hundred_costs_what_a_page_of_ten_costs() {
+    let (server, counter, shop) = full_shop().await;
+    for (list, selection) in LISTS {
+        let query = format!("query($n: Int!) {{ {list}(first: $n) {{ nodes {{ {selection} }} }} }}");
+        let page = async |n: usize| {
+            let data = server.data(&shop.admin, &query, json!({ "n": n })).await;
+            assert_eq!(data[list]["nodes"].as_array().map(Vec::len), Some(n), "{list}");
+        };
+        page(1).await;
+        let (ten, hundred) = (counter.during(page(10)).await, counter.during(page(100)).await);
+        assert_eq!(ten, hundred, "{list}");
+        assert!((3..=10).contains(&ten), "{list}: {ten}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rest_pages_cost_the_same_too() {
+    let (server, counter, shop) = full_shop().await;
+    for list in ["orders", "products", "inventory"] {
+        let page = async |limit: usize| {
+            let answer = server.rest(&shop.admin, Method::GET, &format!("/{list}?limit={limit}"), None).await;
+            assert_eq!(answer.body["data"].as_array().map(Vec::len), Some(limit), "{list}: {:#}", answer.body);
+        };
+        page(1).await;
+        let (ten, hundred) = (counter.during(page(10)).await, counter.during(page(100)).await);
+        assert_eq!(ten, hundred, "{list}");
+        assert!((3..=10).contains(&ten), "{list}: {ten}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_is_one_statement_and_only_when_it_is_asked_for() {
+    let (server, counter, shop) = full_shop().await;
+    for list in ["orders", "products", "inventory", "users", "auditLogs"] {
+        let ask = async |selection: &str| {
+            let query = format!("{{ {list}(first: 5) {{ {selection} }} }}");
+            let data: Value = server.data(&shop.admin, &query, json!({})).await;
+            assert!(data[list].is_object());
+        };
+        ask("nodes { id }").await;
+        let without = counter.during(ask("nodes { id } pageInfo { hasNextPage }")).await;
+        let with = counter.during(ask("nodes { id } pageInfo { hasNextPage } totalCount")).await;
+        let only = counter.during(ask("totalCount")).await;
+        assert_eq!(with, without + 1, "{list}");
+        assert!(only <= with, "{list}: {only}");
+    }
+}
