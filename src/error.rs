@@ -170,6 +170,8 @@ pub enum Error {
         from: OrderStatus,
         /// The state that was asked for.
         to: OrderStatus,
+        /// Where this caller may move it instead.
+        allowed: &'static [OrderStatus],
     },
     /// A dependency is gone or overloaded; the cause is logged, not shown.
     #[error("the service is temporarily unavailable; try again")]
@@ -251,8 +253,8 @@ impl Error {
                     problem(Some(path), message, Some(shortage_details(s)))
                 })
                 .collect(),
-            Self::InvalidStatusTransition { from, to } => {
-                let allowed: Vec<_> = from.allowed().iter().map(|s| s.as_str()).collect();
+            Self::InvalidStatusTransition { from, to, allowed } => {
+                let allowed: Vec<_> = allowed.iter().map(|s| s.as_str()).collect();
                 let details = json!({"from": from.as_str(), "to": to.as_str(), "allowed": allowed});
                 vec![problem(Some(vec!["status".into()]), self.to_string(), Some(details))]
             }

@@ -33,6 +33,9 @@ ALTER ROLE mercato_owner LOGIN INHERIT CREATEDB NOSUPERUSER NOCREATEROLE NOREPLI
 -- Set before the GRANT below, because since PostgreSQL 16 a grant remembers what it was when it was made.
 ALTER ROLE mercato_app LOGIN NOINHERIT NOCREATEDB NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 
+-- The server tells passing failures from bugs by PostgreSQL's messages, so they come in one language.
+ALTER ROLE mercato_app SET lc_messages = 'C';
+
 -- Work across tenants: registering one, finding one by its key, taking in webhooks, jobs.
 ALTER ROLE mercato_system NOLOGIN NOINHERIT NOCREATEDB NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 

@@ -1,5 +1,12 @@
 -- Products, their stock, and the ledger of every change in it.
 
+-- A text as the words that search compares: in lower case, divided by whatever is neither letter nor digit. Both sides
+-- must divide alike: PostgreSQL's own parser takes `SKU-123` for "sku" and the number -123. The collation makes letters
+-- of letters of any alphabet, whatever the database's locale.
+create function search_words(content text) returns text
+language sql immutable parallel safe
+as $$ select regexp_replace(lower(content collate "und-x-icu"), '[^[:alnum:]]+', ' ', 'g') $$;
+
 create table products (
     id          uuid           not null,
     tenant_id   uuid           not null references tenants (id),
@@ -14,9 +21,10 @@ create table products (
     image_urls  text[]         not null default '{}',
     is_active   boolean        not null default true,
     search      tsvector       not null generated always as (
-        setweight(to_tsvector('simple', name), 'A') || setweight(to_tsvector('simple', sku), 'A') ||
-        setweight(to_tsvector('simple', coalesce(category, '')), 'B') ||
-        setweight(to_tsvector('simple', description), 'C')) stored,
+        setweight(to_tsvector('simple', search_words(name)), 'A') ||
+        setweight(to_tsvector('simple', search_words(sku)), 'A') ||
+        setweight(to_tsvector('simple', search_words(coalesce(category, ''))), 'B') ||
+        setweight(to_tsvector('simple', search_words(description)), 'C')) stored,
     created_at  timestamptz    not null default now(),
     updated_at  timestamptz    not null default now(),
     primary key (tenant_id, id),
@@ -44,7 +52,7 @@ set search_path = pg_catalog, public, pg_temp
 as $$
     with words as (
         select to_tsquery('simple', string_agg(quote_literal(word) || ':*', ' & ')) as wanted
-        from regexp_split_to_table(lower(query), '[^[:alnum:]]+') as word
+        from regexp_split_to_table(search_words(query), ' ') as word
         where word <> ''
     )
     select p.id, (ts_rank(p.search, w.wanted) * 1000000)::bigint
@@ -94,4 +102,4 @@ create table inventory_movements (
 );
 create index inventory_movements_tenant_product on inventory_movements (tenant_id, product_id, created_at, id);
 select isolate_table('inventory_movements');
-grant select, insert on inventory_movements to mercato_app;
+grant select, insert (tenant_id, product_id, delta, kind, reason, order_id) on inventory_movements to mercato_app;

@@ -59,7 +59,7 @@ create table order_status_history (
 );
 create index order_status_history_tenant_order on order_status_history (tenant_id, order_id, created_at, id);
 select isolate_table('order_status_history');
-grant select, insert on order_status_history to mercato_app;
+grant select, insert (tenant_id, order_id, from_status, to_status) on order_status_history to mercato_app;
 
 create function record_order_status() returns trigger
 language plpgsql

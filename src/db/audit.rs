@@ -9,7 +9,7 @@ use super::keyset::Listing;
 use super::schema::audit_logs;
 use super::session::TenantTx;
 use super::sql::Sql;
-use crate::domain::page::{ListId, Page, SortKey, Window};
+use crate::domain::page::{KeyKind, ListId, Page, SortKey, Window};
 use crate::error::Result;
 
 /// One change of one row.
@@ -47,7 +47,7 @@ pub struct AuditFilter {
 
 impl AuditFilter {
     fn listing(&self) -> Listing {
-        Listing::new(Sql::new("audit_logs"), "audit_logs.\"timestamp\"", "audit_logs.id", true)
+        Listing::new(Sql::new("audit_logs"), ("audit_logs.\"timestamp\"", KeyKind::Time), "audit_logs.id", true)
             .only_if("audit_logs.resource = ?", self.resource.clone())
             .only_if("audit_logs.resource_id = ?", self.resource_id)
             .only_if("audit_logs.user_id = ?", self.user_id)

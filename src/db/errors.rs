@@ -37,7 +37,7 @@ fn taken(info: &(dyn DatabaseErrorInformation + Send + Sync)) -> Option<Error> {
 
 /// Failures that pass: the same request can succeed later. Diesel keeps no SQLSTATE for these, hence the texts.
 fn is_passing(message: &str) -> bool {
-    const PASSING: [&str; 7] = [
+    const PASSING: [&str; 8] = [
         "canceling statement due to",
         "deadlock detected",
         "terminating connection",
@@ -45,6 +45,8 @@ fn is_passing(message: &str) -> bool {
         "too many connections",
         "remaining connection slots",
         "could not serialize access",
+        // Its cause is reported beside it.
+        "current transaction is aborted",
     ];
     PASSING.iter().any(|start| message.contains(start))
 }

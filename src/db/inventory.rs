@@ -15,7 +15,7 @@ use super::schema::inventory;
 use super::session::{ReadSession, TenantTx};
 use super::sql::Sql;
 use crate::domain::money::Amount;
-use crate::domain::page::{ListId, Page, SortKey, Window};
+use crate::domain::page::{KeyKind, ListId, Page, SortKey, Window};
 use crate::error::{Error, Result};
 
 /// The stock of one product.
@@ -185,7 +185,7 @@ pub struct InventoryFilter {
 
 impl InventoryFilter {
     fn listing(self) -> Listing {
-        let listing = Listing::new(Sql::new("inventory"), "inventory.product_id", "inventory.id", false);
+        let listing = Listing::new(Sql::new("inventory"), ("inventory.product_id", KeyKind::Id), "inventory.id", false);
         match self.low_stock {
             Some(true) => listing.only(Sql::new("inventory.quantity <= inventory.threshold")),
             Some(false) => listing.only(Sql::new("inventory.quantity > inventory.threshold")),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::session::TenantTx;
 use super::sql::{Bind, Select, Sql};
-use crate::domain::page::{ListId, Page, Position, SortKey, Window};
+use crate::domain::page::{KeyKind, ListId, Page, Position, SortKey, Window};
 use crate::error::Result;
 
 /// A list: where its rows come from, which of them, and in which order.
@@ -22,6 +22,7 @@ pub(super) struct Listing {
     conditions: Sql,
     /// What the list is sorted by, and the id that decides between equals.
     key: &'static str,
+    kind: KeyKind,
     id: &'static str,
     descending: bool,
     /// What is selected beside each row: the key itself where no column of the row holds it.
@@ -30,8 +31,8 @@ pub(super) struct Listing {
 
 impl Listing {
     /// All rows of a table, sorted by `key` and then by `id`.
-    pub(super) fn new(from: Sql, key: &'static str, id: &'static str, descending: bool) -> Self {
-        Self { from, conditions: Sql::default(), key, id, descending, extra: "null::bigint" }
+    pub(super) fn new(from: Sql, (key, kind): (&'static str, KeyKind), id: &'static str, descending: bool) -> Self {
+        Self { from, conditions: Sql::default(), key, kind, id, descending, extra: "null::bigint" }
     }
 
     /// The key is a number that no column of the row holds, so it is selected beside the row.
@@ -78,6 +79,7 @@ impl Listing {
         <R::SelectExpression as Expression>::SqlType: Send + 'static,
         for<'q> Select<R, Nullable<BigInt>>: LoadQuery<'q, &'q AsyncPgConnection, (R, Option<i64>)>,
     {
+        window.check_key(self.kind)?;
         let query = self.page_sql(window).selecting::<R, Nullable<BigInt>>();
         let mut rows: Vec<(R, Option<i64>)> = tx.tx().load(query).await?;
         let limit = usize::try_from(window.limit).unwrap_or(usize::MAX);

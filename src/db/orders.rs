@@ -16,7 +16,7 @@ use super::session::{ReadSession, TenantTx};
 use super::sql::Sql;
 use crate::domain::money::Amount;
 use crate::domain::orders::OrderStatus;
-use crate::domain::page::{ListId, Page, SortKey, Window};
+use crate::domain::page::{KeyKind, ListId, Page, SortKey, Window};
 use crate::error::{Error, Result};
 
 /// An order.
@@ -245,7 +245,7 @@ pub struct OrderFilter {
 
 impl OrderFilter {
     fn listing(self) -> Listing {
-        Listing::new(Sql::new("orders"), "orders.created_at", "orders.id", true)
+        Listing::new(Sql::new("orders"), ("orders.created_at", KeyKind::Time), "orders.id", true)
             .only_if("orders.status = ?", self.status.map(OrderStatus::as_str))
             .only_if("orders.customer_id = ?", self.customer_id)
     }

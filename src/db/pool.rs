@@ -81,6 +81,7 @@ impl Db {
         use diesel_async::RunQueryDsl;
 
         #[derive(QueryableByName)]
+        #[expect(clippy::struct_excessive_bools, reason = "each is a question to the catalog")]
         struct Power {
             #[diesel(sql_type = diesel::sql_types::Text)]
             role: String,
@@ -90,23 +91,32 @@ impl Db {
             owns: bool,
             #[diesel(sql_type = diesel::sql_types::Bool)]
             inherits: bool,
+            #[diesel(sql_type = diesel::sql_types::Bool)]
+            unwalled: bool,
+            #[diesel(sql_type = diesel::sql_types::Bool)]
+            unmigrated: bool,
         }
         let mut conn = self.connection().await?;
         let power: Power = diesel::sql_query(
             "select current_user::text as role, r.rolsuper or r.rolbypassrls as bypasses, \
                 exists (select from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') \
                         and pg_has_role(current_user, c.relowner, 'usage')) as owns, \
-                exists (select from pg_roles s where s.rolname = 'mercato_system' \
-                        and pg_has_role(current_user, s.oid, 'usage')) as inherits \
+                exists (select from pg_roles s where s.rolname like 'mercato\\_%' and s.rolname <> current_user \
+                        and pg_has_role(current_user, s.oid, 'usage')) as inherits, \
+                exists (select from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') \
+                        and c.relname not like '\\_\\_%' and not (c.relrowsecurity and c.relforcerowsecurity)) as unwalled, \
+                to_regclass('public.processed_events') is null as unmigrated \
              from pg_roles r where r.rolname = current_user",
         )
         .get_result(&mut *conn)
         .await
         .context("DATABASE_URL: cannot read the role's rights")?;
+        anyhow::ensure!(!power.unmigrated, "the database is not up to date: run `mercato migrate` first");
+        anyhow::ensure!(!power.unwalled, "a table has no row-level security: the walls between shops would not hold");
         let too_much = match power {
             Power { bypasses: true, .. } => "is a superuser or bypasses row-level security",
             Power { owns: true, .. } => "owns tables",
-            Power { inherits: true, .. } => "has the rights of mercato_system without asking for them",
+            Power { inherits: true, .. } => "has another role's rights without asking for them",
             _ => return Ok(()),
         };
         anyhow::bail!(

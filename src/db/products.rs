@@ -16,7 +16,7 @@ use super::session::{ReadSession, TenantTx};
 use super::sql::Sql;
 use super::sql_types::decimal;
 use crate::domain::money::Amount;
-use crate::domain::page::{ListId, Page, SortKey, Window};
+use crate::domain::page::{KeyKind, ListId, Page, SortKey, Window};
 use crate::domain::products::{NewProduct, ProductChanges};
 use crate::error::{Error, Result};
 
@@ -163,10 +163,10 @@ impl ProductList {
             None => Sql::new("products"),
         };
         let key = match self.order {
-            ProductOrder::Name => "products.name",
-            ProductOrder::Price => "products.price_cents",
-            ProductOrder::CreatedAt => "products.created_at",
-            ProductOrder::Relevance => "found.rank",
+            ProductOrder::Name => ("products.name", KeyKind::Text),
+            ProductOrder::Price => ("products.price_cents", KeyKind::Int),
+            ProductOrder::CreatedAt => ("products.created_at", KeyKind::Time),
+            ProductOrder::Relevance => ("found.rank", KeyKind::Int),
         };
         let listing = Listing::new(from, key, "products.id", self.descending)
             .only_if("products.category = ?", self.category.clone())

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use diesel::QueryResult;
 use diesel::connection::TransactionManagerStatus;
@@ -104,6 +105,14 @@ impl SystemTx {
     }
 }
 
+/// Waits for PostgreSQL a little longer than it waits itself (see `statement_timeout`): where the network swallows the
+/// answer, nothing else would ever end the wait and give the connection up.
+async fn patiently<T>(answer: impl Future<Output = T>) -> Result<T> {
+    const PATIENCE: Duration = Duration::from_secs(12);
+    let late = |_| Error::Unavailable(anyhow::anyhow!("no answer from PostgreSQL"));
+    tokio::time::timeout(PATIENCE, answer).await.map_err(late)
+}
+
 /// How far the statements that open the transaction have come.
 #[derive(Debug)]
 enum Opening {
@@ -141,7 +150,7 @@ impl Tx {
         match std::mem::replace(&mut *opening, Opening::Failed) {
             Opening::Due(begin) => {
                 let mut pipelined = conn;
-                let (begun, result) = join(pipelined.batch_execute(&begin), query(conn)).await;
+                let (begun, result) = patiently(join(pipelined.batch_execute(&begin), query(conn))).await?;
                 begun?;
                 *opening = Opening::Sent;
                 Ok(result?)
@@ -149,7 +158,7 @@ impl Tx {
             Opening::Sent => {
                 *opening = Opening::Sent;
                 drop(opening);
-                Ok(query(conn).await?)
+                Ok(patiently(query(conn)).await??)
             }
             Opening::Failed => Err(Error::Unavailable(anyhow::anyhow!("the transaction did not begin"))),
         }
@@ -201,7 +210,7 @@ impl Tx {
         }
         // The connection stays in its place until the answer is there: dropped half-way, this rolls back.
         let ended = match self.conn.as_deref_mut() {
-            Some(conn) => conn.batch_execute(how).await,
+            Some(conn) => patiently(conn.batch_execute(how)).await?,
             None => Ok(()),
         };
         if ended.is_ok() {
@@ -222,7 +231,7 @@ impl Drop for Tx {
         AnsiTransactionManager::transaction_manager_status_mut(&mut *conn).set_in_error();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if conn.batch_execute("ROLLBACK").await.is_ok() {
+                if matches!(patiently(conn.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
                     *AnsiTransactionManager::transaction_manager_status_mut(&mut *conn) =
                         TransactionManagerStatus::default();
                 }

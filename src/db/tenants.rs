@@ -34,12 +34,7 @@ impl TenantRow {
     /// What requests need to know of the shop.
     #[must_use]
     pub fn tenant(&self) -> Tenant {
-        Tenant {
-            id: self.id,
-            name: self.name.clone(),
-            subdomain: self.subdomain.clone(),
-            currency: self.currency.clone(),
-        }
+        Tenant { id: self.id, subdomain: self.subdomain.clone(), currency: self.currency.clone() }
     }
 }
 
@@ -65,10 +60,10 @@ pub async fn find(tx: &SystemTx, key: &TenantKey) -> Result<Option<TenantRow>> {
 }
 
 /// Writes a new shop.
-pub async fn insert(tx: &SystemTx, tenant: &Tenant, api_key: &str) -> Result<TenantRow> {
+pub async fn insert(tx: &SystemTx, tenant: &Tenant, name: &str, api_key: &str) -> Result<TenantRow> {
     let row = (
         tenants::id.eq(tenant.id),
-        tenants::name.eq(tenant.name.clone()),
+        tenants::name.eq(name.to_owned()),
         tenants::subdomain.eq(tenant.subdomain.clone()),
         tenants::api_key.eq(api_key.to_owned()),
         tenants::currency.eq(tenant.currency.clone()),

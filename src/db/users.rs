@@ -13,7 +13,7 @@ use super::schema::users;
 use super::session::{ReadSession, SystemTx, TenantTx};
 use super::sql::Sql;
 use crate::domain::actor::Role;
-use crate::domain::page::{ListId, Page, SortKey, Window};
+use crate::domain::page::{KeyKind, ListId, Page, SortKey, Window};
 use crate::domain::users::UserChanges;
 use crate::error::{Error, Result};
 
@@ -123,7 +123,7 @@ pub struct UserFilter {
 
 impl UserFilter {
     fn listing(self) -> Listing {
-        Listing::new(Sql::new("users"), "users.created_at", "users.id", true)
+        Listing::new(Sql::new("users"), ("users.created_at", KeyKind::Time), "users.id", true)
             .only_if("users.role = ?", self.role.map(Role::as_str))
     }
 

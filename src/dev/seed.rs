@@ -35,9 +35,8 @@ async fn shop(db: &Db, sources: &dyn Sources, subdomain: &str, password_hash: &s
         tx.commit().await?;
         return Ok(false);
     }
-    let tenant =
-        Tenant { id: sources.id(), name: subdomain.into(), subdomain: subdomain.into(), currency: "USD".into() };
-    tenants::insert(&tx, &tenant, &format!("pk_{subdomain}")).await?;
+    let tenant = Tenant { id: sources.id(), subdomain: subdomain.into(), currency: "USD".into() };
+    tenants::insert(&tx, &tenant, subdomain, &format!("pk_{subdomain}")).await?;
     for role in Role::ALL {
         let user = UserInsert {
             id: sources.id(),

@@ -5,13 +5,11 @@ use uuid::Uuid;
 
 use crate::domain::validation::{is_email, is_password, is_text};
 
-/// What every request needs to know of its shop. None of it ever changes except the name.
+/// What every request needs to know of its shop. None of it ever changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
     /// The shop's id, which is in every row of its data.
     pub id: Uuid,
-    /// What the shop is called.
-    pub name: String,
     /// The shop's name in host names and headers.
     pub subdomain: String,
     /// ISO 4217 code of the one currency that the shop sells in.
@@ -76,6 +74,12 @@ const RESERVED_SUBDOMAINS: [&str; 34] = [
     "www",
 ];
 
+/// Whether no shop can ever have this name.
+#[must_use]
+pub fn is_reserved(subdomain: &str) -> bool {
+    RESERVED_SUBDOMAINS.contains(&subdomain)
+}
+
 /// A DNS label (RFC 1035, section 2.3.1) of 3 to 63 characters that is not reserved.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it so")]
 fn is_subdomain(value: &str, (): &()) -> garde::Result {
@@ -89,7 +93,7 @@ fn is_subdomain(value: &str, (): &()) -> garde::Result {
         let expected = "must be 3 to 63 lower-case letters, digits and inner hyphens";
         return Err(garde::Error::new(expected));
     }
-    if RESERVED_SUBDOMAINS.contains(&value) {
+    if is_reserved(value) {
         return Err(garde::Error::new("is reserved; choose another"));
     }
     Ok(())

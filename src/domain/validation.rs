@@ -15,6 +15,17 @@ pub fn check<T: Validate<Context = ()>>(input: &T) -> Result<()> {
     })
 }
 
+/// Checks an input beside a value of it that was read on its own, and names every field that is wrong in either.
+pub fn check_beside<T: Validate<Context = ()>, V>(value: Result<V>, input: &T) -> Result<()> {
+    match (value, check(input)) {
+        (Err(Error::Validation(mut wrong)), Err(Error::Validation(others))) => {
+            wrong.extend(others);
+            Err(Error::Validation(wrong))
+        }
+        (value, checked) => value.and(checked),
+    }
+}
+
 /// A path as clients write it: `shippingAddress.zip`, `items.0.quantity`. garde writes Rust's field names and brackets.
 fn as_clients_write(path: &str) -> String {
     let path = path.replace('[', ".").replace(']', "");

@@ -107,7 +107,7 @@ macro_rules! payload {
 pub(crate) use payload;
 
 /// Gives every top-level error its code, request id and whether trying again can help, and logs those that are ours.
-pub fn complete(errors: &mut [ServerError], request_id: &RequestId) {
+pub fn complete(errors: &mut [ServerError], request_id: &RequestId, is_mutation: bool) {
     for error in errors {
         let ours = match &error.source {
             Some(source) => {
@@ -124,7 +124,8 @@ pub fn complete(errors: &mut [ServerError], request_id: &RequestId) {
         let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
         extensions.set("code", code.as_str());
         extensions.set("requestId", request_id.as_str());
-        extensions.set("retryable", code.retryable());
+        // Below a mutation's root field the change itself is made: asking again would make it twice.
+        extensions.set("retryable", code.retryable() && !(is_mutation && error.path.len() > 1));
         if let Some(details) = details.and_then(|details| async_graphql::Value::from_json(details).ok()) {
             extensions.set("details", details);
         }
@@ -138,6 +139,6 @@ pub fn error_response(error: Arc<Error>, request_id: &RequestId) -> Response {
     for error in &mut errors {
         error.locations.clear();
     }
-    complete(&mut errors, request_id);
+    complete(&mut errors, request_id, false);
     Response::from_errors(errors)
 }

@@ -17,6 +17,7 @@ mod users;
 
 use std::sync::Arc;
 
+use async_graphql::parser::types::OperationType;
 use async_graphql::{EmptySubscription, MergedObject, Request, Response, SDLExportOptions};
 use chrono::{DateTime, Utc};
 
@@ -63,7 +64,7 @@ pub fn schema() -> Schema {
     Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .limit_depth(MAX_DEPTH)
         .override_output_type_description::<DateTime<Utc>>(
-            "A moment in UTC, as RFC 3339 writes it: \"2026-01-31T12:00:00Z\".",
+            "A moment in UTC, as RFC 3339 writes it: \"2026-01-31T12:00:00+00:00\".",
         )
         .override_output_type_description::<serde_json::Value>("Any JSON value.")
         .finish()
@@ -85,7 +86,10 @@ pub struct Engine {
 
 impl Engine {
     /// Runs one operation for this caller, with a tenant session and loaders of its own.
-    pub async fn execute(&self, caller: Caller, request: Request) -> Response {
+    pub async fn execute(&self, caller: Caller, mut request: Request) -> Response {
+        let is_mutation = request.parsed_query().is_ok_and(|document| {
+            document.operations.iter().any(|(_, operation)| operation.node.ty == OperationType::Mutation)
+        });
         let batches = Batches::default();
         let request_id = caller.request_id.clone();
         let context = RequestContext::new(Arc::clone(&self.services), caller, &batches);
@@ -96,7 +100,7 @@ impl Engine {
             // What was read was read; only the connection is lost.
             error.log();
         }
-        errors::complete(&mut response.errors, &request_id);
+        errors::complete(&mut response.errors, &request_id, is_mutation);
         response
     }
 }

@@ -9,7 +9,7 @@ use crate::db::products::{ProductId, ProductList, ProductOrder, ProductRow, Prod
 use crate::domain::actor::Caller;
 use crate::domain::page::{ListId, PageArgs};
 use crate::domain::products::{NewProduct, ProductChanges};
-use crate::domain::validation::check_text;
+use crate::domain::validation::{check_beside, check_text};
 use crate::error::{Error, Result};
 use crate::graphql::context::RequestExt;
 use crate::graphql::errors::payload;
@@ -272,31 +272,35 @@ pub struct ProductUpdateInput {
     category: MaybeUndefined<String>,
     /// Pictures, replacing all there were.
     image_urls: Option<Vec<String>>,
-    /// Whether it can be seen and bought.
+    /// Whether it can be seen and bought. False requires ADMIN, as deleting does.
     is_active: Option<bool>,
 }
 
 impl ProductCreateInput {
     fn checked(self) -> Result<NewProduct> {
-        Ok(NewProduct {
+        let price = self.price.amount("price");
+        let new = NewProduct {
             name: self.name,
             description: self.description,
-            price: self.price.amount("price")?,
+            price: price.as_ref().copied().unwrap_or_default(),
             sku: self.sku,
             category: self.category,
             image_urls: self.image_urls,
             quantity: self.quantity,
             threshold: self.threshold,
-        })
+        };
+        check_beside(price, &new)?;
+        Ok(new)
     }
 }
 
 impl ProductUpdateInput {
     fn checked(self) -> Result<ProductChanges> {
-        Ok(ProductChanges {
+        let price = self.price.map(|price| price.amount("price")).transpose();
+        let changes = ProductChanges {
             name: self.name,
             description: self.description,
-            price: self.price.map(|price| price.amount("price")).transpose()?,
+            price: price.as_ref().copied().unwrap_or_default(),
             sku: self.sku,
             category: match self.category {
                 MaybeUndefined::Undefined => None,
@@ -305,7 +309,9 @@ impl ProductUpdateInput {
             },
             image_urls: self.image_urls,
             is_active: self.is_active,
-        })
+        };
+        check_beside(price, &changes)?;
+        Ok(changes)
     }
 }
 

@@ -43,6 +43,11 @@ impl ScalarType for Decimal {
         }
     }
 
+    /// Asked before the operation runs, where the library knows which argument to name.
+    fn is_valid(value: &Value) -> bool {
+        matches!(value, Value::String(_) | Value::Number(_))
+    }
+
     fn to_value(&self) -> Value {
         Value::String(self.0.clone())
     }
@@ -67,6 +72,10 @@ impl ScalarType for CurrencyCode {
             Value::String(text) => Ok(Self(text)),
             _ => Err(InputValueError::expected_type(value)),
         }
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        matches!(value, Value::String(_))
     }
 
     fn to_value(&self) -> Value {

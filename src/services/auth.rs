@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::db::tenants::TenantKey;
 use crate::db::users::{self, UserRow};
 use crate::domain::actor::{Actor, Caller, RequestId};
-use crate::domain::tenants::Tenant;
+use crate::domain::tenants::{Tenant, is_reserved};
 use crate::domain::users::normalize_email;
 use crate::error::{Error, Result};
 use crate::services::Services;
@@ -96,7 +96,8 @@ async fn named_tenant(services: &Services, credentials: &Credentials<'_>) -> Res
     let by_name = match (credentials.subdomain, credentials.host) {
         (Some(name), _) => Some(find(name).await?.ok_or(Error::not_found("Tenant"))?),
         // `www` and `api` are hosts of the platform, where shops are registered: no shop's, and no mistake.
-        (None, Some(host)) => find(host).await?,
+        (None, Some(host)) if is_reserved(host) => None,
+        (None, Some(host)) => Some(find(host).await?.ok_or(Error::not_found("Tenant"))?),
         (None, None) => None,
     };
     match (by_key, by_name) {

@@ -68,7 +68,9 @@ async fn transition(services: &Services, caller: &Caller, id: Uuid, to: OrderSta
     let theirs_to_cancel = caller.is_staff() || from.customer_may_cancel();
     if !from.may_become(to) || !theirs_to_cancel {
         tx.rollback().await?;
-        return Err(Error::InvalidStatusTransition { from, to });
+        // Where it may go is for staff to choose; customers can only cancel, which is what was just refused.
+        let allowed = if caller.is_staff() { from.allowed() } else { &[] };
+        return Err(Error::InvalidStatusTransition { from, to, allowed });
     }
     let order = orders::set_status(&tx, id, to).await?;
     if to == OrderStatus::Cancelled {

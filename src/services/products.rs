@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::db::products::ProductRow;
 use crate::db::{inventory, products};
-use crate::domain::actor::Caller;
+use crate::domain::actor::{Caller, Role};
 use crate::domain::products::{NewProduct, ProductChanges};
 use crate::domain::validation;
 use crate::error::{Error, Result};
@@ -26,6 +26,9 @@ pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: Pro
     validation::check(&changes)?;
     if changes.is_empty() {
         return Err(Error::field("input", "give at least one field to change"));
+    }
+    if changes.is_active == Some(false) && caller.user()?.1 != Role::Admin {
+        return Err(Error::Forbidden("taking a product off sale needs the role ADMIN"));
     }
     let tx = services.db.tenant(caller).await?;
     let product = products::update(&tx, id, changes).await?.ok_or(Error::not_found_at("Product", "id"))?;

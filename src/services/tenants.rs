@@ -47,11 +47,6 @@ impl TenantDirectory {
         }
         Ok(found)
     }
-
-    /// Forgets what was remembered of a shop under one of its names.
-    pub async fn forget(&self, key: &TenantKey) {
-        self.known.invalidate(key).await;
-    }
 }
 
 /// A shop that was just registered, with its first admin.
@@ -69,7 +64,7 @@ pub struct Registered {
 pub async fn register(services: &Services, caller: &Caller, new: NewTenant) -> Result<Registered> {
     validation::check(&new)?;
     let password_hash = services.passwords.hash(new.admin_password).await?;
-    let tenant = Tenant { id: services.sources.id(), name: new.name, subdomain: new.subdomain, currency: new.currency };
+    let tenant = Tenant { id: services.sources.id(), subdomain: new.subdomain, currency: new.currency };
     let admin = UserInsert {
         id: services.sources.id(),
         tenant_id: tenant.id,
@@ -80,7 +75,7 @@ pub async fn register(services: &Services, caller: &Caller, new: NewTenant) -> R
     let (admin_id, admin_email) = (admin.id, admin.email.clone());
     let api_key = new_api_key(services)?;
     let tx = services.db.system(SystemReason::RegisterTenant, Some(caller)).await?;
-    let tenant = tenants::insert(&tx, &tenant, &api_key).await?;
+    let tenant = tenants::insert(&tx, &tenant, &new.name, &api_key).await?;
     users::insert_first(&tx, admin).await?;
     tx.commit().await?;
     Ok(Registered { tenant, admin_id, admin_email })
@@ -92,8 +87,6 @@ pub async fn rename(services: &Services, caller: &Caller, name: String) -> Resul
     let tx = services.db.tenant(caller).await?;
     let renamed = tenants::rename(&tx, &name).await?.ok_or(Error::not_found("Tenant"))?;
     tx.commit().await?;
-    services.directory.forget(&TenantKey::Id(renamed.id)).await;
-    services.directory.forget(&TenantKey::Subdomain(renamed.subdomain.clone())).await;
     Ok(renamed)
 }
 

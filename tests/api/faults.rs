@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::support::database::text_rows;
 use crate::support::shop::{ORDER_CREATE, PASSWORD, order_input};
 use crate::support::{Answer, As, Shop, TestServer, answer, try_answer};
 
@@ -103,13 +102,6 @@ async fn without_a_database_every_answer_says_so() {
     }
 }
 
-/// Waits until the server waits for a lock.
-async fn until_blocked(client: &Client) {
-    let blocked = "select 1 from pg_stat_activity
-        where datname = current_database() and usename = 'mercato_app' and wait_event_type = 'Lock'";
-    while text_rows(client, blocked).await.is_empty() {}
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exhausted_pool_is_a_503_after_the_wait() {
     let (server, shop, product) = start(|config| {
@@ -119,9 +111,8 @@ async fn an_exhausted_pool_is_a_503_after_the_wait() {
     .await;
     let owner = server.database.as_owner().await;
     owner.batch_execute("begin; lock table inventory in access exclusive mode").await.expect("a lock");
-    let superuser = server.database.as_superuser().await;
     let meanwhile = async {
-        until_blocked(&superuser).await;
+        server.database.until_blocked(1).await;
         let asked = Instant::now();
         assert_unavailable(&server.rest(&shop.customer, Method::GET, "/orders", None).await);
         assert!(asked.elapsed() >= WAIT, "{:?}", asked.elapsed());
@@ -140,12 +131,11 @@ async fn a_client_that_goes_away_leaves_nothing_behind() {
     let before = server.database.contents(Some(shop.id)).await;
     let owner = server.database.as_owner().await;
     owner.batch_execute("begin; lock table orders in access exclusive mode").await.expect("a lock");
-    let superuser = server.database.as_superuser().await;
     // The stock is taken, and the order waits to be written, when the client gives up.
     let request = server.request(Method::POST, "/api/v1/orders", &shop.customer).json(&order_input(&[(product, 1)]));
     tokio::select! {
         answer = try_answer(request) => panic!("nobody can answer yet: {answer:?}"),
-        () = until_blocked(&superuser) => {}
+        () = server.database.until_blocked(1) => {}
     }
     owner.batch_execute("commit").await.expect("the lock is released");
     // This one needs the only connection, so it comes after the end of the other.

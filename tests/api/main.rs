@@ -3,18 +3,19 @@
 //! They need the services that `make test` starts (`mercato dev -- cargo nextest run`).
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
-
 #![expect(clippy::disallowed_methods, reason = "tests read the environment and make ids as they like")]
 
 mod architecture;
 mod audit_log;
 mod auth;
+mod bad_bodies;
 mod bad_input;
 mod catalog;
 mod crash;
 mod faults;
 mod generated;
 mod graphiql;
+mod http_protocol;
 mod inventory;
 mod isolation;
 mod money;

@@ -152,3 +152,16 @@ async fn wrong_parameters_are_refused_by_name() {
         assert_eq!(answer.codes(), ["VALIDATION_ERROR"], "{variables}: {:#}", answer.body);
     }
 }
+
+/// PostgreSQL's own parser takes `SKU-123` for a word and a negative number.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_product_is_found_by_its_own_sku() {
+    let server = TestServer::start().await;
+    let shop = server.shop("finder").await;
+    for sku in ["SKU-123", "MUG-001", "ABC/12", "red-1", "v2.1", "3.5 mm", "foo.com case", "ÄÖ-7", "SEED-0000042"] {
+        shop.product(&server, sku, "1.00", 1).await;
+        let query = "query($search: String!) { products(filter: {search: $search}) { nodes { sku } } }";
+        let found = server.data(&shop.shopper, query, json!({ "search": sku })).await;
+        assert_eq!(found["products"]["nodes"], json!([{ "sku": sku }]));
+    }
+}

@@ -136,6 +136,11 @@ async fn wrong_products_are_refused_with_the_field() {
         let answer = server.rest(&shop.merchant, Method::PATCH, &path, Some(input)).await;
         assert_eq!(answer.wrong_fields(), [field], "{value}");
     }
+    let all = json!({"name": "", "price": "-1", "sku": "", "category": "", "imageUrls": ["ftp://a.b"]});
+    for (method, path) in [(Method::POST, "/products"), (Method::PATCH, &path)] {
+        let answer = server.rest(&shop.merchant, method, path, Some(all.clone())).await;
+        assert_eq!(answer.wrong_fields(), ["category", "imageUrls", "name", "price", "sku"]);
+    }
     let products = server.database.rows(shop.id, "select sku, price from products").await;
     assert_eq!(products, ["OLD|1.00"]);
 }
@@ -187,10 +192,15 @@ async fn only_what_is_given_changes_and_null_clears_the_category() {
         ("isActive", json!(false), json!(false)),
     ] {
         let input = json!({"id": product, "input": {field: value}});
-        let payload = server.mutate(&shop.merchant, UPDATE, input).await;
+        // Taking a product off sale is deleting it.
+        let who = if field == "isActive" { &shop.admin } else { &shop.merchant };
+        let payload = server.mutate(who, UPDATE, input).await;
         expected[field] = shown;
         assert_eq!(payload, json!({"product": expected, "userErrors": []}), "{field}");
     }
+    let off_sale = json!({"id": product, "input": {"isActive": false}});
+    let denied = server.graphql(&shop.merchant, UPDATE, off_sale).await;
+    assert_eq!(denied.body["errors"][0]["extensions"]["code"], "FORBIDDEN");
     let nothing = server.mutate(&shop.merchant, UPDATE, json!({"id": product, "input": {}})).await;
     assert_eq!(user_errors(&nothing), ["VALIDATION_ERROR input"]);
     let nothing = server.rest(&shop.merchant, Method::PATCH, &format!("/products/{product}"), Some(json!({}))).await;

@@ -24,7 +24,7 @@ const REINSTATE: &str = "mutation($id: ID!) { userUpdate(id: $id, input: {role: 
 
 /// Hundreds wait for a connection at the same time; on a slow machine that takes a while, which is not the point here.
 fn patient(config: &mut Config) {
-    config.server.database_pool_wait = Duration::from_secs(60);
+    config.server.database_pool_wait = Duration::from_mins(1);
 }
 
 async fn start() -> (TestServer, Shop) {
@@ -219,12 +219,19 @@ async fn race_of_two_admins_leaves_one() {
     server.mutate(&shop.admin, create, input).await;
     let (second, second_id) = login(&server, &shop.subdomain, "second@example.com").await;
     let admins = [(&shop.admin, shop.admin_id), (&second, second_id)];
+    let owner = server.database.as_owner().await;
     for round in 0..10 {
         let overthrow = if round % 2 == 0 { DEMOTE } else { DEACTIVATE };
         let [(one, one_id), (other, other_id)] = admins;
-        let (by_one, by_other) = future::join(
+        // Both are let in as admins, and find the way barred until the other is as far.
+        owner.batch_execute("begin; lock table users in exclusive mode").await.expect("a lock");
+        let (by_one, by_other, ()) = future::join3(
             server.graphql(one, overthrow, json!({ "id": other_id })),
             server.graphql(other, overthrow, json!({ "id": one_id })),
+            async {
+                server.database.until_blocked(2).await;
+                owner.batch_execute("commit").await.expect("the lock is released");
+            },
         )
         .await;
         let answers = [by_one, by_other];

@@ -108,8 +108,8 @@ impl World {
             }
             cells.push(cell);
         }
-        let cells: String = cells.iter().map(|cell| format!(" | {cell:<26}")).collect();
-        format!("{name:<35}{}", cells.trim_end())
+        let cells: Vec<_> = cells.iter().map(|cell| format!(" | {cell:<26}")).collect();
+        format!("{name:<35}{}", cells.concat().trim_end())
     }
 }
 
@@ -152,8 +152,8 @@ fn document(kind: &str, selection: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_may_do_what_the_table_says() {
     let mut world = World::new().await;
-    let titles: String = everybody(&world.shop).iter().map(|(name, _)| format!(" | {name:<26}")).collect();
-    let mut table = format!("{:<35}{}\n", "", titles.trim_end());
+    let titles: Vec<_> = everybody(&world.shop).iter().map(|(name, _)| format!(" | {name:<26}")).collect();
+    let mut table = format!("{:<35}{}\n", "", titles.concat().trim_end());
     for operation in Operation::all().await {
         let name = &operation.name;
         let missing = format!("{name} is new: say in support/samples.rs how to call it");

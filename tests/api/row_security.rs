@@ -9,6 +9,7 @@ use crate::support::samples::Goods;
 use crate::support::{TestDatabase, TestServer};
 
 /// A database with two shops, each with a row in every table.
+#[expect(clippy::struct_field_names, reason = "the two shops are what it is about")]
 struct Shops {
     database: TestDatabase,
     app: Client,

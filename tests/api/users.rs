@@ -223,3 +223,21 @@ async fn a_shop_keeps_an_active_admin() {
     let payload = update(&server, &shop, admin, json!({"role": "CUSTOMER"})).await;
     assert_eq!(payload, json!({"user": {"role": "CUSTOMER", "isActive": true}, "userErrors": []}));
 }
+
+/// A token outlives a demotion, power over people must not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deactivated_admin_cannot_undo_it() {
+    let server = TestServer::start().await;
+    let shop = server.shop("coup").await;
+    let input = |email: &str| json!({"input": {"email": email, "password": PASSWORD, "role": "ADMIN"}});
+    let created = server.mutate(&shop.admin, CREATE, input("second@example.com")).await;
+    let (second, second_id) = login(&server, "coup", "second@example.com").await;
+    assert_eq!(created["user"]["id"], json!(second_id));
+    server.mutate(&shop.admin, DEACTIVATE, json!({ "id": second_id })).await;
+    for (mutation, variables) in
+        [(UPDATE, json!({"id": second_id, "input": {"isActive": true}})), (CREATE, input("third@example.com"))]
+    {
+        let denied = server.graphql(&second, mutation, variables).await;
+        assert_eq!(denied.body["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{:#}", denied.body);
+    }
+}

@@ -75,6 +75,14 @@ impl TestDatabase {
         text_rows(&client, sql).await
     }
 
+    /// Waits until that many of the server's connections wait for a lock.
+    pub async fn until_blocked(&self, connections: usize) {
+        let superuser = self.as_superuser().await;
+        let blocked = "select pid from pg_stat_activity
+            where datname = current_database() and usename = 'mercato_app' and wait_event_type = 'Lock'";
+        while text_rows(&superuser, blocked).await.len() < connections {}
+    }
+
     /// The invariants that every race and crash must leave standing. No rows means that all hold.
     pub async fn violations(&self, tenant: Uuid) -> Vec<String> {
         self.rows(tenant, include_str!("invariants.sql")).await

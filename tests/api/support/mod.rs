@@ -93,7 +93,7 @@ impl TestServer {
 
     /// A server that runs elsewhere.
     pub fn at(url: String, database: TestDatabase) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client");
+        let http = reqwest::Client::builder().timeout(Duration::from_mins(1)).build().expect("a client");
         Self { url, database, http, stop: None, running: None }
     }
 

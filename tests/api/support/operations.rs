@@ -293,7 +293,7 @@ fn body_inputs(document: &Value, schema: &Value, path: &[String], required: bool
         body_inputs(document, target, path, required, found);
         if target["enum"].is_array() || target["oneOf"].is_array() {
             let name = reference.rsplit('/').next().expect("a name");
-            found[at].kind = if name == "Amount" { "Decimal" } else { name }.to_owned();
+            if name == "Amount" { "Decimal" } else { name }.clone_into(&mut found[at].kind);
         }
         return;
     }
