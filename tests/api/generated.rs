@@ -7,7 +7,7 @@ use crate::support::TestDatabase;
 use crate::support::database::text_rows;
 
 /// Compares with the committed file, or writes it when `UPDATE_GENERATED` is set (`make generated` does).
-pub fn check(path: &str, fresh: &str) {
+fn check(path: &str, fresh: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("UPDATE_GENERATED").is_some() {
         std::fs::write(&file, fresh).expect("the file is written");
