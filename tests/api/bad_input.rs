@@ -11,18 +11,35 @@ use crate::support::{Answer, Shop, TestServer};
 fn wrong(input: &Input) -> Vec<Value> {
     let texts = |values: &[&str]| values.iter().map(|value| json!(value)).collect::<Vec<_>>();
     let other_types = match input.kind.as_str() {
-        "ID" | "Enum" => vec![json!(7), json!({}), json!([{}])],
-        "Int" => vec![json!("7"), json!(1.5), json!({}), json!(2_147_483_648_i64), json!(-1e300)],
-        "Boolean" => vec![json!("true"), json!(1)],
-        "Decimal" => vec![json!(true), json!({}), json!(-1), json!(0.001), json!(1e300)],
-        _ => vec![json!(7), json!({}), json!([[]])],
+        "ID" | "Enum" => vec![json!(7), json!(true), json!({}), json!([{}])],
+        "Int" => vec![
+            json!("7"),
+            json!(1.5),
+            json!(true),
+            json!({}),
+            json!(2_147_483_648_i64),
+            json!(-2_147_483_649_i64),
+            json!(1e300),
+        ],
+        "Boolean" => vec![json!("true"), json!(1), json!({})],
+        "Decimal" => vec![json!(true), json!({}), json!([1]), json!(-1), json!(0.001), json!(1e300)],
+        _ => vec![json!(7), json!(true), json!({}), json!([[]])],
     };
     let mut values = match input.kind.as_str() {
-        "ID" => texts(&["x", "", "\0", "0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42\0", "'; drop table users; --"]),
-        "Decimal" => texts(&["x", "", "1,5", "-1", "0.001", "100000000", "NaN", "1\u{0}", "１", "0x10"]),
+        "ID" => texts(&[
+            "x",
+            "",
+            "\0",
+            "0192f0c1-2b7e-7d3a-9c55",
+            "0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42\0",
+            "'; drop table users; --",
+        ]),
+        "Decimal" => {
+            texts(&["x", "", "1,5", "-1", "0.001", "100000000", "NaN", "Infinity", "1\u{0}", "１", "0x10", "1_000"])
+        }
         "Int" if input.is_in_url() => texts(&["x", "", "1.5", "99999999999999999999", "-1", "0x10", "\0"]),
         "Boolean" if input.is_in_url() => texts(&["yes", "", "1", "TRUE", "\0"]),
-        "String" | "CurrencyCode" => texts(&["a\u{0}b"]),
+        "String" | "CurrencyCode" => texts(&["\0", "a\u{0}b"]),
         "Int" | "Boolean" => vec![],
         _ => texts(&["NOPE", "", "pending", "\0"]),
     };
@@ -110,7 +127,7 @@ async fn wrong_values_are_refused_by_name() {
             }
         }
     }
-    assert!(tried > 600, "{tried}");
+    assert!(tried > 800, "{tried}");
     assert!(wrongs.is_empty(), "{} of {tried}:\n{}", wrongs.len(), wrongs.join("\n"));
     assert_eq!(target.server.database.contents(None).await.len(), before.len(), "nothing was written");
 }

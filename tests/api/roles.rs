@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::support::database::{text_rows, versions_query};
+use crate::support::database::versions;
 use crate::support::operations::{Operation, Schema};
 use crate::support::samples::{Goods, everybody};
 use crate::support::{Answer, As, Shop, TestServer};
@@ -61,7 +61,6 @@ struct World {
     /// Somebody's order.
     another: Value,
     superuser: Client,
-    versions_query: String,
     versions: Vec<String>,
 }
 
@@ -72,15 +71,9 @@ impl World {
         let goods = Goods::new(&server, &shop).await;
         let somebody = shop.another_customer(&server, "else@example.com").await;
         let superuser = server.database.as_superuser().await;
-        let versions_query = versions_query(&superuser).await;
-        let mut world =
-            Self { server, shop, goods, somebody, another: Value::Null, superuser, versions_query, versions: vec![] };
+        let mut world = Self { server, shop, goods, somebody, another: Value::Null, superuser, versions: vec![] };
         world.renew().await;
         world
-    }
-
-    async fn versions_now(&self) -> Vec<String> {
-        text_rows(&self.superuser, &self.versions_query).await
     }
 
     /// Makes new what can be used up.
@@ -88,7 +81,7 @@ impl World {
         self.goods = self.goods.clone().renewed(&self.server, &self.shop).await;
         let placed = self.shop.order(&self.server, &self.somebody.0, &[(self.goods.product, 1)]).await;
         self.another = placed["order"].clone();
-        self.versions = self.versions_now().await;
+        self.versions = versions(&self.superuser).await;
     }
 
     fn variables(&self) -> Value {
@@ -108,7 +101,7 @@ impl World {
                 self.renew().await;
             } else {
                 assert_eq!(
-                    self.versions_now().await,
+                    versions(&self.superuser).await,
                     self.versions,
                     "{name} as {role}: {cell}, and yet something was written"
                 );

@@ -89,11 +89,11 @@ impl TestDatabase {
     }
 }
 
-/// A query for the number and the versions of each table's rows, which differ as soon as anything was written, be it
-/// the same as before.
-pub async fn versions_query(superuser: &Client) -> String {
+/// The number and the versions of each table's rows: differs as soon as anything was written, be it the same as before.
+pub async fn versions(superuser: &Client) -> Vec<String> {
     let of = |table: &String| format!("select '{table}', count(*), sum(xmin::text::bigint) from {table}");
-    tables(superuser).await.iter().map(of).collect::<Vec<_>>().join(" union all ")
+    let selects: Vec<_> = tables(superuser).await.iter().map(of).collect();
+    text_rows(superuser, &selects.join(" union all ")).await
 }
 
 /// Every table of ours, partitions and views too.
