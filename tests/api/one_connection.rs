@@ -19,7 +19,7 @@ use crate::support::shop::order_input;
 use crate::support::{As, Shop, TestServer};
 
 const SEED: u64 = 0x2545_F491_4F6C_DD1D;
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 40;
 const AT_ONCE: usize = 8;
 
 /// Numbers that look random and are the same every time (xorshift64).

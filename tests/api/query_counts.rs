@@ -59,8 +59,8 @@ async fn a_page_of_a_hundred_costs_what_a_page_of_ten_costs() {
             let data = server.data(&shop.admin, &query, json!({ "n": n })).await;
             assert_eq!(data[list]["nodes"].as_array().map(Vec::len), Some(n), "{list}");
         };
-        page(1).await;
-        let (ten, hundred) = (counter.during(page(10)).await, counter.during(page(100)).await);
+        let (ten, hundred) =
+            (counter.of_work(async || page(10).await).await, counter.of_work(async || page(100).await).await);
         assert_eq!(ten, hundred, "{list}");
         assert!((3..=10).contains(&ten), "{list}: {ten}");
     }
@@ -74,8 +74,8 @@ async fn rest_pages_cost_the_same_too() {
             let answer = server.rest(&shop.admin, Method::GET, &format!("/{list}?limit={limit}"), None).await;
             assert_eq!(answer.body["data"].as_array().map(Vec::len), Some(limit), "{list}: {:#}", answer.body);
         };
-        page(1).await;
-        let (ten, hundred) = (counter.during(page(10)).await, counter.during(page(100)).await);
+        let (ten, hundred) =
+            (counter.of_work(async || page(10).await).await, counter.of_work(async || page(100).await).await);
         assert_eq!(ten, hundred, "{list}");
         assert!((3..=10).contains(&ten), "{list}: {ten}");
     }
@@ -90,10 +90,9 @@ async fn a_count_is_one_statement_and_only_when_it_is_asked_for() {
             let data: Value = server.data(&shop.admin, &query, json!({})).await;
             assert!(data[list].is_object());
         };
-        ask("nodes { id }").await;
-        let without = counter.during(ask("nodes { id } pageInfo { hasNextPage }")).await;
-        let with = counter.during(ask("nodes { id } pageInfo { hasNextPage } totalCount")).await;
-        let only = counter.during(ask("totalCount")).await;
+        let without = counter.of_work(async || ask("nodes { id } pageInfo { hasNextPage }").await).await;
+        let with = counter.of_work(async || ask("nodes { id } pageInfo { hasNextPage } totalCount").await).await;
+        let only = counter.of_work(async || ask("totalCount").await).await;
         assert_eq!(with, without + 1, "{list}");
         assert!(only <= with, "{list}: {only}");
     }

@@ -48,14 +48,14 @@ impl Shops {
         Self { database, app, superuser, tables, shops }
     }
 
-    /// Everything that the server's role can see or do across the wall; nothing, as it should be.
-    async fn leaks(&self) -> Vec<String> {
+    /// Everything that the server's role can see or do across the wall in these tables; nothing, as it should be.
+    async fn leaks(&self, tables: &[String]) -> Vec<String> {
         let mut leaks = Vec::new();
         let [own, other] = self.shops.map(|id| id.to_string());
         for setting in ["", &own, &other] {
             let set = format!("set app.current_tenant_id = '{setting}'");
             self.app.batch_execute(&set).await.expect("any value can be set");
-            for table in &self.tables {
+            for table in tables {
                 for victim in [&own, &other].into_iter().filter(|victim| *victim != setting) {
                     for (what, sql) in self.attacks(table, victim).await {
                         if let Some(harm) = self.harm(&sql).await {
@@ -139,14 +139,14 @@ fn name(setting: &str, own: &str) -> &'static str {
 async fn no_foreign_row_is_seen_or_changed() {
     let shops = Shops::open().await;
     let contents = shops.database.contents(None).await;
-    assert_eq!(shops.leaks().await, Vec::<String>::new());
+    assert_eq!(shops.leaks(&shops.tables).await, Vec::<String>::new());
     // The policies hold even where grants do not: with every right but truncate, which row-level security cannot guard.
     shops
         .superuser
         .batch_execute("grant select, insert, update, delete on all tables in schema public to mercato_app")
         .await
         .expect("grants");
-    assert_eq!(shops.leaks().await, Vec::<String>::new());
+    assert_eq!(shops.leaks(&shops.tables).await, Vec::<String>::new());
     assert_eq!(shops.database.contents(None).await.len(), contents.len());
 }
 
@@ -167,8 +167,8 @@ async fn a_hole_in_the_wall_is_found() {
     let shops = Shops::open().await;
     for (table, hole) in holes {
         shops.superuser.batch_execute(hole).await.expect("the owner can break anything");
-        let leaks = shops.leaks().await;
-        assert!(leaks.iter().any(|leak| leak.starts_with(&format!("{table}:"))), "{table}: {leaks:?}");
+        let leaks = shops.leaks(&[table.to_owned()]).await;
+        assert!(!leaks.is_empty(), "{table}: {hole}");
     }
 }
 

@@ -37,11 +37,17 @@ impl Counter {
         Self { url: format!("postgresql://mercato_app@{address}/{}", database.name), asked }
     }
 
-    /// How many statements were sent while `work` ran; what is sent as one text counts once.
-    pub async fn during(&self, work: impl Future) -> usize {
-        let before = self.asked.load(Ordering::SeqCst);
-        work.await;
-        self.asked.load(Ordering::SeqCst) - before
+    /// How many statements some work sends; what is sent as one text counts once.
+    ///
+    /// The least of three times: the server looks shops up again every few seconds, whoever asks next.
+    pub async fn of_work(&self, work: impl AsyncFn()) -> usize {
+        let mut least = usize::MAX;
+        for _ in 0..3 {
+            let before = self.asked.load(Ordering::SeqCst);
+            work().await;
+            least = least.min(self.asked.load(Ordering::SeqCst) - before);
+        }
+        least
     }
 }
 
