@@ -25,12 +25,16 @@ pub enum Code {
     InsufficientStock,
     /// The order cannot go from its state to that one.
     InvalidStatusTransition,
+    /// The same `Idempotency-Key` came with a different request before.
+    IdempotencyKeyReused,
     /// The body is larger than the server reads.
     PayloadTooLarge,
     /// The body is of a media type that is not understood here.
     UnsupportedMediaType,
     /// The route exists, but not for this method.
     MethodNotAllowed,
+    /// The payment provider failed or refused; nothing changed here.
+    PaymentProviderError,
     /// The database is gone, or every connection stayed busy for too long. Trying again later helps.
     ServiceUnavailable,
     /// A bug: logged whole under the request's id, never explained to the caller.
@@ -39,7 +43,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ValidationError,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -47,9 +51,11 @@ impl Code {
         Self::Conflict,
         Self::InsufficientStock,
         Self::InvalidStatusTransition,
+        Self::IdempotencyKeyReused,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::MethodNotAllowed,
+        Self::PaymentProviderError,
         Self::ServiceUnavailable,
         Self::Internal,
     ];
@@ -71,9 +77,11 @@ impl Code {
             Self::Conflict => "CONFLICT",
             Self::InsufficientStock => "INSUFFICIENT_STOCK",
             Self::InvalidStatusTransition => "INVALID_STATUS_TRANSITION",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::PaymentProviderError => "PAYMENT_PROVIDER_ERROR",
             Self::ServiceUnavailable => "SERVICE_UNAVAILABLE",
             Self::Internal => "INTERNAL",
         }
@@ -91,7 +99,9 @@ impl Code {
             Self::Conflict | Self::InsufficientStock | Self::InvalidStatusTransition => 409,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
+            Self::IdempotencyKeyReused => 422,
             Self::Internal => 500,
+            Self::PaymentProviderError => 502,
             Self::ServiceUnavailable => 503,
         }
     }
@@ -99,7 +109,7 @@ impl Code {
     /// Whether the same request may succeed when it is sent again later.
     #[must_use]
     pub const fn retryable(self) -> bool {
-        matches!(self, Self::ServiceUnavailable)
+        matches!(self, Self::ServiceUnavailable | Self::PaymentProviderError)
     }
 }
 
@@ -173,6 +183,12 @@ pub enum Error {
         /// Where this caller may move it instead.
         allowed: &'static [OrderStatus],
     },
+    /// The `Idempotency-Key` stands for a different request of the last 24 hours.
+    #[error("this Idempotency-Key was used for a different request; use a new key for a new request")]
+    IdempotencyKeyReused,
+    /// Stripe failed or refused, and nothing changed here; the cause is logged, not shown.
+    #[error("the payment provider did not accept this; nothing was changed, try again later")]
+    PaymentProvider(#[source] anyhow::Error),
     /// A dependency is gone or overloaded; the cause is logged, not shown.
     #[error("the service is temporarily unavailable; try again")]
     Unavailable(#[source] anyhow::Error),
@@ -215,6 +231,8 @@ impl Error {
             Self::Conflict { .. } => Code::Conflict,
             Self::InsufficientStock(_) => Code::InsufficientStock,
             Self::InvalidStatusTransition { .. } => Code::InvalidStatusTransition,
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Self::PaymentProvider(_) => Code::PaymentProviderError,
             Self::Unavailable(_) => Code::ServiceUnavailable,
             Self::Internal(_) => Code::Internal,
         }
@@ -224,6 +242,9 @@ impl Error {
     pub fn log(&self) {
         match self {
             Self::Internal(cause) => tracing::error!(error = format!("{cause:#}"), "internal error"),
+            Self::PaymentProvider(cause) => {
+                tracing::warn!(error = format!("{cause:#}"), "payment provider failed");
+            }
             Self::Unavailable(cause) => {
                 tracing::warn!(error = format!("{cause:#}"), "dependency unavailable");
             }

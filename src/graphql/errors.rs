@@ -28,12 +28,16 @@ pub enum ErrorCode {
     InsufficientStock,
     /// The order cannot go from its state to that one; `details` has from, to and allowed.
     InvalidStatusTransition,
+    /// The same Idempotency-Key came with a different request before.
+    IdempotencyKeyReused,
     /// The body is larger than the server reads.
     PayloadTooLarge,
     /// The body is of a media type that is not understood here.
     UnsupportedMediaType,
     /// The route exists, but not for this method.
     MethodNotAllowed,
+    /// The payment provider failed or refused; nothing changed here.
+    PaymentProviderError,
     /// A dependency is gone or overloaded; trying again later helps.
     ServiceUnavailable,
     /// A bug on our side; quote the request id when you report it.
