@@ -1,23 +1,29 @@
 //! The application, put together once: what `serve`, `dev` and the tests start.
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::serve::ListenerExt;
+use futures_util::future::join;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::clients::redis::Redis;
+use crate::clients::stripe::{Stripe, StripeSettings, WebhookSecrets};
 use crate::config::Config;
 use crate::db::Db;
 use crate::domain::sources::{SharedSources, SystemSources};
 use crate::graphql::{self, Engine};
 use crate::http::graphiql::{self, GraphiqlConfig};
 use crate::http::{self, HttpState, Settings};
+use crate::jobs;
 use crate::services::Services;
+use crate::services::idempotency::Fingerprints;
 use crate::services::passwords::Passwords;
+use crate::services::payments::PaymentSettings;
 use crate::services::tenants::TenantDirectory;
 use crate::services::tokens::Tokens;
 use crate::telemetry::metrics::Metrics;
@@ -27,6 +33,8 @@ pub struct App {
     /// The use cases, for what starts and fills a server.
     pub services: Arc<Services>,
     http: Arc<HttpState>,
+    /// How often background work is looked for.
+    jobs_poll: Duration,
 }
 
 impl App {
@@ -51,7 +59,7 @@ impl App {
         };
         let redis = Redis::new(config.redis_url.expose_secret())?;
         let http = Arc::new(HttpState::new(engine, redis, settings));
-        Ok(Arc::new(Self { services, http }))
+        Ok(Arc::new(Self { services, http, jobs_poll: config.server.jobs_poll }))
     }
 
     /// Every route of the server, for those who bring requests of their own.
@@ -68,26 +76,37 @@ impl App {
 pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
     let sources: SharedSources = Arc::new(SystemSources);
     let url = config.database_url.expose_secret();
+    let key = config.jwt_private_key.expose_secret().as_bytes();
     let settings = &config.server;
     let db = Db::new(url, settings.database_pool_size, settings.database_pool_wait);
     Ok(Arc::new(Services {
         directory: TenantDirectory::new(db.clone()),
         passwords: Passwords::new(settings.password_hashes_at_once)?,
-        tokens: Tokens::new(config.jwt_private_key.expose_secret().as_bytes(), Arc::clone(&sources))?,
+        tokens: Arc::new(Tokens::new(key, Arc::clone(&sources))?),
+        fingerprints: Fingerprints::new(key),
+        stripe: Stripe::new(StripeSettings {
+            secret_key: config.stripe_secret_key.clone(),
+            api_base: settings.stripe_api_base.clone(),
+            timeout: settings.stripe_timeout,
+        })?,
+        webhook_secrets: WebhookSecrets::new(config.stripe_webhook_secrets.clone()),
+        payments: PaymentSettings { order_ttl: settings.order_payment_ttl },
+        work: Arc::new(Notify::new()),
         metrics: Metrics::new()?,
         sources,
         db,
     }))
 }
 
-/// Answers requests until `shutdown` comes. Then no new connection is accepted, idle ones are closed, and running
-/// requests get `grace` to finish.
+/// Answers requests with the routes of `router` and does background work until `shutdown` comes. Then no new connection is
+/// accepted, idle ones are closed, and running requests and jobs get `grace` to finish.
 ///
 /// # Errors
 ///
 /// When the listener fails for good.
 pub async fn serve(
     app: Arc<App>,
+    router: axum::Router,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
@@ -97,10 +116,15 @@ pub async fn serve(
         let _ = connection.set_nodelay(true);
     });
     let (stopping, stopped) = oneshot::channel();
-    let server = axum::serve(listener, app.router()).with_graceful_shutdown(async move {
+    let (ending, ended) = oneshot::channel();
+    let jobs = jobs::run(Arc::clone(&app.services), app.jobs_poll, async {
+        // An end by itself is an end too.
+        let _ = ended.await;
+    });
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         shutdown.await;
         // Nobody listens any more when the server has already failed.
-        let _ = stopping.send(());
+        let _ = (stopping.send(()), ending.send(()));
     });
     let out_of_time = async move {
         match stopped.await {
@@ -109,7 +133,7 @@ pub async fn serve(
         }
     };
     tokio::select! {
-        ended = server => Ok(ended?),
+        (ended, ()) = join(server.into_future(), jobs) => Ok(ended?),
         () = out_of_time => {
             tracing::warn!("some requests did not finish in time and are cut off");
             Ok(())

@@ -30,6 +30,10 @@ pub struct Config {
     pub redis_url: SecretString,
     /// The RSA key that signs access tokens, in PEM.
     pub jwt_private_key: SecretString,
+    /// The secret key of the Stripe account.
+    pub stripe_secret_key: SecretString,
+    /// What signs Stripe's webhooks; never empty.
+    pub stripe_webhook_secrets: Vec<SecretString>,
 }
 
 /// What `dev` was told. It supplies itself what is missing.
@@ -45,6 +49,10 @@ pub struct DevConfig {
     pub redis_url: Option<SecretString>,
     /// The RSA key that signs access tokens, in PEM.
     pub jwt_private_key: Option<SecretString>,
+    /// The secret key of the Stripe account; Stripe is simulated without one.
+    pub stripe_secret_key: Option<SecretString>,
+    /// What signs Stripe's webhooks.
+    pub stripe_webhook_secrets: Option<Vec<SecretString>>,
 }
 
 /// How the server behaves, whatever it is connected to.
@@ -72,6 +80,14 @@ pub struct ServerSettings {
     pub log_format: LogFormat,
     /// Whether GraphiQL is served.
     pub graphiql_enabled: bool,
+    /// How long an order may wait for its payment before it expires.
+    pub order_payment_ttl: Duration,
+    /// Where Stripe's API is.
+    pub stripe_api_base: String,
+    /// How long one attempt to ask Stripe may take.
+    pub stripe_timeout: Duration,
+    /// How often background work is looked for.
+    pub jobs_poll: Duration,
 }
 
 /// How log lines look.
@@ -151,6 +167,8 @@ fn serve(lookup: &Lookup) -> Result<Config, ConfigErrors> {
     let migration_database_url = reader.optional(&table::MIGRATION_DATABASE_URL);
     let redis_url = reader.required(&table::REDIS_URL);
     let jwt_private_key = reader.required(&table::JWT_PRIVATE_KEY);
+    let stripe_secret_key = reader.required(&table::STRIPE_SECRET_KEY);
+    let stripe_webhook_secrets = reader.required(&table::STRIPE_WEBHOOK_SECRET);
     reader.finish(|| {
         Some(Config {
             server: server?,
@@ -158,6 +176,8 @@ fn serve(lookup: &Lookup) -> Result<Config, ConfigErrors> {
             migration_database_url,
             redis_url: redis_url?,
             jwt_private_key: jwt_private_key?,
+            stripe_secret_key: stripe_secret_key?,
+            stripe_webhook_secrets: stripe_webhook_secrets?,
         })
     })
 }
@@ -169,8 +189,18 @@ fn dev(lookup: &Lookup) -> Result<DevConfig, ConfigErrors> {
     let migration_database_url = reader.optional(&table::MIGRATION_DATABASE_URL);
     let redis_url = reader.optional(&table::REDIS_URL);
     let jwt_private_key = reader.optional(&table::JWT_PRIVATE_KEY);
+    let stripe_secret_key = reader.optional(&table::STRIPE_SECRET_KEY);
+    let stripe_webhook_secrets = reader.optional(&table::STRIPE_WEBHOOK_SECRET);
     reader.finish(|| {
-        Some(DevConfig { server: server?, database_url, migration_database_url, redis_url, jwt_private_key })
+        Some(DevConfig {
+            server: server?,
+            database_url,
+            migration_database_url,
+            redis_url,
+            jwt_private_key,
+            stripe_secret_key,
+            stripe_webhook_secrets,
+        })
     })
 }
 
@@ -199,6 +229,10 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
     let log_level = reader.required(&table::LOG_LEVEL);
     let log_format = reader.required(&table::LOG_FORMAT);
     let graphiql_enabled = reader.required(&table::GRAPHIQL_ENABLED);
+    let order_payment_ttl = reader.required(&table::ORDER_PAYMENT_TTL);
+    let stripe_api_base = reader.required(&table::STRIPE_API_BASE);
+    let stripe_timeout = reader.required(&table::STRIPE_TIMEOUT_MS);
+    let jobs_poll = reader.required(&table::JOBS_POLL_MS);
     Some(ServerSettings {
         host: host?,
         port: port?,
@@ -211,5 +245,9 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
         log_level: log_level?,
         log_format: log_format?,
         graphiql_enabled: graphiql_enabled?,
+        order_payment_ttl: order_payment_ttl?,
+        stripe_api_base: stripe_api_base?,
+        stripe_timeout: stripe_timeout?,
+        jobs_poll: jobs_poll?,
     })
 }

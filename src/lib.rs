@@ -10,12 +10,13 @@
 //! | [`rest`] | `/api/v1`: the envelope and one thin file a noun, each route a stored GraphQL operation |
 //! | [`graphql`] | the schema: context, guards, scalars, pagination, errors, one file a noun |
 //! | [`services`] | use cases: each write is one function, one transaction, one commit |
+//! | [`jobs`] | background work: settling payments, letting unpaid orders go, sweeping |
 //! | [`db`] | the only place where SQL exists: sessions, and one repository file a noun |
-//! | [`clients`] | the outside world: Redis |
+//! | [`clients`] | the outside world: Redis, Stripe |
 //! | [`domain`] | pure rules and value types, property-tested |
 //! | [`config`], [`error`] | typed settings; one error, one code registry, one result |
 //! | [`telemetry`] | logs and metrics |
-//! | [`dev`] | private PostgreSQL and Redis, the demo shop |
+//! | [`dev`] | private PostgreSQL and Redis, the demo shop, the payment simulator |
 //!
 //! The same noun has the same file name in every layer: `git ls-files '*orders*'` is the feature.
 //!
@@ -24,7 +25,7 @@
 //! Imports point down only, which `tests/architecture.rs` checks:
 //!
 //! ```text
-//! main, app -> http -> rest -> graphql -> services -> db, clients -> domain;   error, config: below all
+//! main, app -> http -> rest -> graphql -> services -> db, clients -> domain;   jobs -> services;   error, config: below all
 //! ```
 
 pub mod app;
@@ -36,6 +37,7 @@ pub mod domain;
 pub mod error;
 pub mod graphql;
 pub mod http;
+pub mod jobs;
 pub mod rest;
 pub mod services;
 pub mod telemetry;

@@ -130,6 +130,9 @@ fn serve(services: &Services, key_file: &Path) -> anyhow::Result<(Child, SocketA
         .env("DATABASE_URL", services.database_url())
         .env("REDIS_URL", services.redis_url())
         .env("JWT_PRIVATE_KEY_FILE", key_file)
+        // Nothing is paid here.
+        .env("STRIPE_SECRET_KEY", "sk_bench")
+        .env("STRIPE_WEBHOOK_SECRET", "whsec_bench")
         .env("HOST", "127.0.0.1")
         .env("PORT", "0")
         // Of what is not a warning, only the line that says where it serves.

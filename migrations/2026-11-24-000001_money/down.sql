@@ -3,9 +3,9 @@ revoke select (received_at) on processed_events from mercato_system;
 revoke insert on processed_events from mercato_app;
 drop policy across_tenants on processed_events;
 drop index processed_events_received;
-revoke select (tenant_id, id, status, created_at) on orders from mercato_system;
+revoke select (tenant_id, id, status, total_amount, created_at) on orders from mercato_system;
 drop policy across_tenants on orders;
-drop index orders_pending;
+drop index orders_unpaid;
 drop table payment_tasks;
 drop table refunds;
 revoke insert, update (stripe_payment_intent, status, attempt, captured_amount, refunded_amount, problem, captured_at,

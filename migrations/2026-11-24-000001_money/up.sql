@@ -74,9 +74,9 @@ grant select, insert, update (due_at, attempts) on payment_tasks to mercato_app;
 grant select, insert, update (due_at, attempts), delete on payment_tasks to mercato_system;
 
 -- What the search for unpaid orders reads.
-create index orders_pending on orders (created_at) where status = 'PENDING';
+create index orders_unpaid on orders (created_at) where status = 'PENDING' and total_amount > 0;
 create policy across_tenants on orders for select to mercato_system using (true);
-grant select (tenant_id, id, status, created_at) on orders to mercato_system;
+grant select (tenant_id, id, status, total_amount, created_at) on orders to mercato_system;
 
 grant insert on processed_events to mercato_app;
 create index processed_events_received on processed_events (received_at);

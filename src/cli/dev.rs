@@ -2,18 +2,22 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use mercato::app::{self, App};
+use mercato::clients::stripe::WebhookSecrets;
 use mercato::config::{self, Config, DevConfig};
 use mercato::db::migrations;
 use mercato::dev::demo::{self, DemoShop};
 use mercato::dev::services::Services;
+use mercato::dev::stripe::Simulator;
+use mercato::domain::sources::{Sources, SystemSources};
 use mercato::http::graphiql::{DemoLogin, DemoTenant, GraphiqlConfig};
 use mercato::services::tokens;
 use mercato::telemetry::logs;
@@ -23,6 +27,12 @@ use tokio::runtime::Runtime;
 
 use super::Dev;
 use super::serve::asked_to_stop;
+
+/// Stands for the key of the simulated account.
+const SIMULATED: &str = "sk_simulated";
+
+/// Where the simulated account is.
+const SIMULATOR_PATH: &str = "/dev/stripe";
 
 /// How long running requests get at Ctrl-C.
 const GRACE: Duration = Duration::from_secs(2);
@@ -41,7 +51,7 @@ impl Dev {
         };
         let ended = migrated.and_then(|()| match self.command.split_first() {
             Some((program, arguments)) => run_beside(&config, &self.data_dir, program, arguments),
-            None => runtime.block_on(self.serve(&config, stop, services.as_mut())),
+            None => runtime.block_on(self.serve(config, stop, services.as_mut())),
         });
         if let Some(services) = &mut services {
             services.stop();
@@ -51,7 +61,8 @@ impl Dev {
 
     /// The complete configuration, with the services that were started because no other were named.
     fn prepare(&self, settings: DevConfig) -> anyhow::Result<(Config, Option<Services>)> {
-        let DevConfig { mut server, database_url, migration_database_url, redis_url, jwt_private_key } = settings;
+        let DevConfig { mut server, database_url, migration_database_url, redis_url, jwt_private_key, .. } = settings;
+        let (stripe_secret_key, stripe_webhook_secrets) = (settings.stripe_secret_key, settings.stripe_webhook_secrets);
         server.port = self.port.unwrap_or(server.port);
         let (database_url, migration_database_url, redis_url, services) = match (database_url, redis_url) {
             (Some(database), Some(redis)) => (database, migration_database_url, redis, None),
@@ -69,31 +80,70 @@ impl Dev {
             Some(key) => key,
             None => own_key(&self.data_dir.join("jwt.pem"))?,
         };
-        let config = Config { server, database_url, migration_database_url, redis_url, jwt_private_key };
+        let stripe_webhook_secrets = match stripe_webhook_secrets {
+            Some(secrets) => secrets,
+            None => vec![own_secret(&self.data_dir.join("stripe-webhook-secret"))?],
+        };
+        let config = Config {
+            server,
+            database_url,
+            migration_database_url,
+            redis_url,
+            jwt_private_key,
+            stripe_secret_key: stripe_secret_key.unwrap_or_else(|| SIMULATED.into()),
+            stripe_webhook_secrets,
+        };
         write_private(&self.data_dir.join("services.env"), &services_env(&config))?;
         Ok((config, services))
     }
 
     async fn serve(
         &self,
-        config: &Config,
+        mut config: Config,
         stop: impl Future<Output = ()> + Send + 'static,
         services: Option<&mut Services>,
     ) -> anyhow::Result<ExitCode> {
-        let shop_services = app::services(config)?;
-        shop_services.db.check_role().await?;
-        let shop = demo::ensure(&shop_services).await?;
-        let app = App::build(config, shop_services, Some(graphiql(&shop)))?;
         let address = SocketAddr::new(config.server.host, config.server.port);
         let in_use =
             || format!("cannot listen on {address}; choose another with `mercato dev --port N` or `make run PORT=N`");
         let listener = TcpListener::bind(address).await.with_context(in_use)?;
-        println!("{}", banner(&format!("http://localhost:{}", listener.local_addr()?.port()), &shop, &self.data_dir));
+        let port = listener.local_addr()?.port();
+        let simulator = self.simulator(&mut config, port)?;
+        let shop_services = app::services(&config)?;
+        shop_services.db.check_role().await?;
+        let shop = demo::ensure(&shop_services).await?;
+        let app = App::build(&config, shop_services, Some(graphiql(&shop)))?;
+        let router = match &simulator {
+            Some(simulator) => app.router().nest(SIMULATOR_PATH, simulator.router()),
+            None => app.router(),
+        };
+        let url = format!("http://localhost:{port}");
+        println!("{}", banner(&url, &shop, &self.data_dir, simulator.is_some()));
         tokio::select! {
-            served = app::serve(app, listener, stop, GRACE) => served?,
+            served = app::serve(app, router, listener, stop, GRACE) => served?,
             failure = watch(services) => anyhow::bail!("{failure}"),
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Dev {
+    /// Simulated payments on this port, unless there is a key for real ones.
+    fn simulator(&self, config: &mut Config, port: u16) -> anyhow::Result<Option<Simulator>> {
+        if config.stripe_secret_key.expose_secret() != SIMULATED {
+            return Ok(None);
+        }
+        let host = match config.server.host {
+            host if host.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+            host => host,
+        };
+        let origin = format!("http://{}", SocketAddr::new(host, port));
+        let secrets = WebhookSecrets::new(config.stripe_webhook_secrets.clone());
+        let file = self.data_dir.join("stripe.json");
+        let simulator = Simulator::start(secrets, Arc::new(SystemSources), Some(file))?;
+        simulator.deliver_to(Some(format!("{origin}/api/v1/webhooks/stripe")));
+        config.server.stripe_api_base = format!("{origin}{SIMULATOR_PATH}");
+        Ok(Some(simulator))
     }
 }
 
@@ -131,6 +181,17 @@ fn own_key(path: &Path) -> anyhow::Result<SecretString> {
     Ok(key.into())
 }
 
+/// What signs simulated webhooks in this data directory, made at the first start.
+fn own_secret(path: &Path) -> anyhow::Result<SecretString> {
+    if !path.exists() {
+        let secret = SystemSources.secret()?;
+        let digits: Vec<_> = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        write_private(path, &format!("whsec_{}", digits.concat()))?;
+    }
+    let secret = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(secret.into())
+}
+
 fn services_env(config: &Config) -> String {
     let migration = config.migration_database_url.iter().map(|url| ("MIGRATION_DATABASE_URL", url.expose_secret()));
     let lines =
@@ -165,7 +226,11 @@ fn graphiql(shop: &DemoShop) -> GraphiqlConfig {
     }
 }
 
-fn banner(url: &str, shop: &DemoShop, data_dir: &Path) -> String {
+fn banner(url: &str, shop: &DemoShop, data_dir: &Path, is_simulated: bool) -> String {
+    let payments = match is_simulated {
+        true => format!("{url}{SIMULATOR_PATH}     (pay, decline or refund what orders ask for)"),
+        false => "by Stripe, with the key that is set".to_owned(),
+    };
     let accounts =
         demo::ACCOUNTS.map(|(label, email)| format!("    {label:<10} {email:<22} {}\n", demo::PASSWORD)).concat();
     format!(
@@ -174,6 +239,7 @@ fn banner(url: &str, shop: &DemoShop, data_dir: &Path) -> String {
 
   GraphiQL     {url}/graphql     (click a role, then a query)
   REST docs    {url}/docs
+  Payments     {payments}
   Health       {url}/ready
   Services     {}/services.env
 

@@ -22,7 +22,8 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     // With PORT=0 nobody else could tell.
     let address = listener.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
-    app::serve(app, listener, asked_to_stop()?, settings.shutdown_grace).await?;
+    let router = app.router();
+    app::serve(app, router, listener, asked_to_stop()?, settings.shutdown_grace).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

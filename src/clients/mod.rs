@@ -1,3 +1,4 @@
 //! The outside world, PostgreSQL excepted.
 
 pub mod redis;
+pub mod stripe;

@@ -30,6 +30,44 @@ pub(super) fn milliseconds<const MIN: u64, const MAX: u64>(text: &str) -> Result
     number::<u64, MIN, MAX>(text).map(Duration::from_millis)
 }
 
+/// A time with its unit, or in seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    let unit = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
+    let (number, seconds) = unit.unwrap_or((text, 1));
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(seconds))
+        .filter(|seconds| (1..=31_536_000).contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "a time of a second to a year, like 90s, 60m, 2h or 3d".to_owned())
+}
+
+/// A secret, whatever it looks like.
+pub(super) fn secret(text: &str) -> Result<SecretString, String> {
+    match text.trim() {
+        "" => Err("something that is not blank".to_owned()),
+        text => Ok(text.into()),
+    }
+}
+
+/// Secrets, with commas between them.
+pub(super) fn secrets(text: &str) -> Result<Vec<SecretString>, String> {
+    let blank = |_| "secrets with commas between them, none of which is blank".to_owned();
+    text.split(',').map(|one| secret(one).map_err(blank)).collect()
+}
+
+/// Where an API is: by HTTPS, unless it is on this machine.
+pub(super) fn api_base(text: &str) -> Result<String, String> {
+    let is_safe = reqwest::Url::parse(text).is_ok_and(|url| match url.scheme() {
+        "https" => url.has_host(),
+        "http" => matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")),
+        _ => false,
+    });
+    if is_safe { Ok(text.trim_end_matches('/').to_owned()) } else { Err("a URL that starts with https://".to_owned()) }
+}
+
 /// An address to listen on.
 pub(super) fn ip_address(text: &str) -> Result<IpAddr, String> {
     from_str(text, "an IP address, like 0.0.0.0 or ::1")

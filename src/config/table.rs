@@ -66,15 +66,21 @@ impl Default {
 }
 
 /// Every setting, in the order in which help texts show them.
-pub(super) static TABLE: [&About; 15] = [
+pub(super) static TABLE: [&About; 21] = [
     &DATABASE_URL.about,
     &MIGRATION_DATABASE_URL.about,
     &REDIS_URL.about,
     &JWT_PRIVATE_KEY.about,
+    &STRIPE_SECRET_KEY.about,
+    &STRIPE_WEBHOOK_SECRET.about,
     &HOST.about,
     &PORT.about,
     &BASE_DOMAIN.about,
     &GRAPHIQL_ENABLED.about,
+    &ORDER_PAYMENT_TTL.about,
+    &STRIPE_API_BASE.about,
+    &STRIPE_TIMEOUT_MS.about,
+    &JOBS_POLL_MS.about,
     &MAX_BODY_BYTES.about,
     &SHUTDOWN_GRACE_SECONDS.about,
     &LOG_LEVEL.about,
@@ -108,6 +114,39 @@ pub(super) static JWT_PRIVATE_KEY: Setting<SecretString> = Setting::new("JWT_PRI
     .example(r#""-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----\n""#)
     .secret()
     .needed_by("serve");
+
+pub(super) static STRIPE_SECRET_KEY: Setting<SecretString> = Setting::new("STRIPE_SECRET_KEY", "KEY", parse::secret)
+    .what("the secret key of the Stripe account that takes the money; dev without it simulates Stripe")
+    .example("sk_live_...")
+    .secret()
+    .needed_by("serve");
+
+pub(super) static STRIPE_WEBHOOK_SECRET: Setting<Vec<SecretString>> =
+    Setting::new("STRIPE_WEBHOOK_SECRET", "SECRETS", parse::secrets)
+        .what(
+            "what signs Stripe's webhooks to /api/v1/webhooks/stripe; several, with commas, while one replaces another",
+        )
+        .example("whsec_...")
+        .secret()
+        .needed_by("serve");
+
+pub(super) static ORDER_PAYMENT_TTL: Setting<Duration> = Setting::new("ORDER_PAYMENT_TTL", "DURATION", parse::duration)
+    .what("how long an order may wait for its payment before it expires: 90s, 60m, 2h; a plain number is seconds")
+    .default(Default::Value("60m"));
+
+pub(super) static STRIPE_API_BASE: Setting<String> = Setting::new("STRIPE_API_BASE", "URL", parse::api_base)
+    .what("where Stripe's API is")
+    .default(Default::Value("https://api.stripe.com"));
+
+pub(super) static STRIPE_TIMEOUT_MS: Setting<Duration> =
+    Setting::new("STRIPE_TIMEOUT_MS", "MS", parse::milliseconds::<1, 60_000>)
+        .what("how long one attempt to ask Stripe may take; there are three at most")
+        .default(Default::Value("10000"));
+
+pub(super) static JOBS_POLL_MS: Setting<Duration> =
+    Setting::new("JOBS_POLL_MS", "MS", parse::milliseconds::<1, 3_600_000>)
+        .what("how often background work is looked for")
+        .default(Default::Value("2000"));
 
 pub(super) static HOST: Setting<IpAddr> = Setting::new("HOST", "ADDRESS", parse::ip_address)
     .what("the IP address to listen on")

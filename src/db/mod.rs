@@ -5,12 +5,16 @@
 
 pub mod audit;
 mod errors;
+pub mod idempotency;
 pub mod inventory;
 mod keyset;
 pub mod migrations;
 pub mod orders;
+pub mod payment_tasks;
+pub mod payments;
 mod pool;
 pub mod products;
+pub mod refunds;
 #[rustfmt::skip]
 mod schema;
 pub mod seed;

@@ -1,5 +1,6 @@
 //! The pool of connections that the server's role has.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,14 +11,17 @@ use diesel_async::pooled_connection::{
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 
+use super::idempotency::Keyed;
 use crate::error::{Error, Result};
 
 pub(super) type Conn = PooledConnection<'static, AsyncPgConnection>;
 
 /// The database, as the server's role sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Db {
     pool: Pool<AsyncPgConnection>,
+    /// The keyed request that this handle belongs to, if it does.
+    pub(super) keyed: Option<Arc<Keyed>>,
 }
 
 /// How busy the pool is.
@@ -44,7 +48,11 @@ impl Db {
         let manager = AsyncDieselConnectionManager::new_with_config(database_url, config);
         let pool =
             Pool::builder().max_size(size).connection_timeout(wait).test_on_check_out(false).build_unchecked(manager);
-        Self { pool }
+        Self { pool, keyed: None }
+    }
+
+    pub(super) fn with_keyed(&self, keyed: Option<Arc<Keyed>>) -> Self {
+        Self { pool: self.pool.clone(), keyed }
     }
 
     /// A connection that was alive a moment ago.

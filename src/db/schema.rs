@@ -15,6 +15,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    idempotency_keys (tenant_id, actor_id, operation, key) {
+        tenant_id -> Uuid,
+        actor_id -> Uuid,
+        operation -> Text,
+        key -> Text,
+        fingerprint -> Text,
+        response -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     inventory (tenant_id, id) {
         id -> Uuid,
         tenant_id -> Uuid,
@@ -80,6 +92,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    payment_tasks (tenant_id, order_id) {
+        tenant_id -> Uuid,
+        order_id -> Uuid,
+        due_at -> Timestamptz,
+        attempts -> Integer,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     payments (tenant_id, id) {
         id -> Uuid,
         tenant_id -> Uuid,
@@ -89,6 +111,13 @@ diesel::table! {
         status -> Text,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        currency -> Text,
+        attempt -> Integer,
+        captured_amount -> Numeric,
+        refunded_amount -> Numeric,
+        problem -> Nullable<Text>,
+        captured_at -> Nullable<Timestamptz>,
+        cancelled_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -113,6 +142,25 @@ diesel::table! {
         category -> Nullable<Text>,
         image_urls -> Array<Text>,
         is_active -> Bool,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    refunds (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        payment_id -> Uuid,
+        order_id -> Uuid,
+        stripe_payment_intent -> Text,
+        stripe_refund -> Nullable<Text>,
+        amount -> Nullable<Numeric>,
+        reason -> Text,
+        note -> Nullable<Text>,
+        status -> Text,
+        failure -> Nullable<Text>,
+        user_id -> Nullable<Uuid>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
     }

@@ -13,6 +13,7 @@ use futures_util::future::{BoxFuture, join};
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
 use uuid::Uuid;
 
+use super::idempotency::{Keyed, Parked};
 use super::pool::{Conn, Db};
 use crate::domain::actor::Caller;
 use crate::error::{Error, Result};
@@ -23,6 +24,8 @@ use crate::error::{Error, Result};
 pub struct TenantTx {
     tx: Tx,
     tenant: Uuid,
+    /// The keyed request whose effect this is.
+    keyed: Option<Arc<Keyed>>,
 }
 
 /// A transaction of the role `mercato_system`, which sees the few things that lie above tenants.
@@ -30,6 +33,8 @@ pub struct TenantTx {
 /// Dropping it rolls back. Only [`Db::system`] makes one, and wants to know why.
 pub struct SystemTx {
     tx: Tx,
+    /// The keyed request whose effect this is.
+    keyed: Option<Arc<Keyed>>,
 }
 
 /// Why something must see across tenants: every use can be found by its reason.
@@ -39,6 +44,12 @@ pub enum SystemReason {
     RegisterTenant,
     /// A shop is found by id, subdomain or API key.
     FindTenant,
+    /// A webhook tells of an intent; whose it is, is looked up.
+    LocatePayment,
+    /// Work on payments is found and taken.
+    Settle,
+    /// What has had its day is deleted.
+    Sweep,
 }
 
 impl Db {
@@ -53,14 +64,28 @@ impl Db {
             caller.request_id.as_str()
         );
         let tx = Tx::new(self.connection().await?, begin);
-        Ok(TenantTx { tx, tenant })
+        if let Some(keyed) = &self.keyed {
+            keyed.claim(&tx).await?;
+        }
+        Ok(TenantTx { tx, tenant, keyed: self.keyed.clone() })
+    }
+
+    /// Begins a transaction of a tenant that may write, and has nothing to audit.
+    pub(super) async fn tenant_of(&self, tenant: Uuid) -> Result<TenantTx> {
+        let begin = format!("BEGIN; SET LOCAL app.current_tenant_id = '{tenant}'");
+        Ok(TenantTx { tx: Tx::new(self.connection().await?, begin), tenant, keyed: None })
     }
 
     /// Begins a transaction that reads this tenant's rows.
     pub async fn tenant_read(&self, tenant: Uuid) -> Result<TenantTx> {
-        let begin = format!("BEGIN READ ONLY; SET LOCAL app.current_tenant_id = '{tenant}'");
+        // Reads plan once a connection. PostgreSQL itself would plan `= any($1)` anew each time, because it takes an array
+        // that it cannot see for ten keys; planning costs more than the read.
+        let begin = format!(
+            "BEGIN READ ONLY; SET LOCAL app.current_tenant_id = '{tenant}'; \
+             SET LOCAL plan_cache_mode = force_generic_plan"
+        );
         let tx = Tx::new(self.connection().await?, begin);
-        Ok(TenantTx { tx, tenant })
+        Ok(TenantTx { tx, tenant, keyed: None })
     }
 
     /// Begins a transaction above tenants.
@@ -68,7 +93,11 @@ impl Db {
         tracing::debug!(?reason, "system transaction");
         let request_id = caller.map_or("", |caller| caller.request_id.as_str());
         let begin = format!("BEGIN; SET LOCAL ROLE mercato_system; SET LOCAL app.request_id = '{request_id}'");
-        Ok(SystemTx { tx: Tx::new(self.connection().await?, begin) })
+        let tx = Tx::new(self.connection().await?, begin);
+        if let Some(keyed) = &self.keyed {
+            keyed.claim(&tx).await?;
+        }
+        Ok(SystemTx { tx, keyed: self.keyed.clone() })
     }
 }
 
@@ -79,9 +108,13 @@ impl TenantTx {
         self.tenant
     }
 
-    /// Makes everything that was written last.
-    pub async fn commit(self) -> Result<()> {
-        self.tx.end("COMMIT").await
+    /// Makes everything that was written last; for a keyed request, together with its answer, once that is there.
+    pub async fn commit(mut self) -> Result<()> {
+        match self.keyed.take() {
+            Some(keyed) => keyed.park(Parked::Tenant(self)).await,
+            None => self.tx.end("COMMIT").await?,
+        }
+        Ok(())
     }
 
     /// Gives up everything that was written, and waits until it is so.
@@ -95,9 +128,13 @@ impl TenantTx {
 }
 
 impl SystemTx {
-    /// Makes everything that was written last.
-    pub async fn commit(self) -> Result<()> {
-        self.tx.end("COMMIT").await
+    /// Makes everything that was written last; for a keyed request, together with its answer, once that is there.
+    pub async fn commit(mut self) -> Result<()> {
+        match self.keyed.take() {
+            Some(keyed) => keyed.park(Parked::System(self)).await,
+            None => self.tx.end("COMMIT").await?,
+        }
+        Ok(())
     }
 
     pub(super) const fn tx(&self) -> &Tx {
@@ -259,8 +296,18 @@ impl ReadSession {
         Self(Arc::new(SessionState { db, tenant, tx: RwLock::new(None) }))
     }
 
-    /// The shared transaction, opened when this is the first read.
+    /// The shared transaction, opened when this is the first read. What a keyed request has done is read from its own.
     pub async fn tx(&self) -> Result<RwLockReadGuard<'_, TenantTx>> {
+        if let Some(keyed) = &self.0.db.keyed {
+            let parked = keyed.parked.read().await;
+            let own = RwLockReadGuard::try_map(parked, |parked| match parked {
+                Some(Parked::Tenant(tx)) => Some(tx),
+                _ => None,
+            });
+            if let Ok(tx) = own {
+                return Ok(tx);
+            }
+        }
         loop {
             if let Ok(tx) = RwLockReadGuard::try_map(self.0.tx.read().await, Option::as_ref) {
                 return Ok(tx);

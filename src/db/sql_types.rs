@@ -9,6 +9,7 @@ use diesel::sql_types::{Numeric, Text};
 use crate::domain::actor::Role;
 use crate::domain::money::Amount;
 use crate::domain::orders::OrderStatus;
+use crate::domain::payments::{PaymentProblem, PaymentStatus, RefundReason, RefundStatus};
 
 impl ToSql<Numeric, Pg> for Amount {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
@@ -54,6 +55,10 @@ macro_rules! stored_by_name {
 
 stored_by_name!(Role);
 stored_by_name!(OrderStatus);
+stored_by_name!(PaymentStatus);
+stored_by_name!(PaymentProblem);
+stored_by_name!(RefundStatus);
+stored_by_name!(RefundReason);
 
 /// The amount as diesel's builder takes it.
 pub(super) fn decimal(amount: Amount) -> BigDecimal {

@@ -49,7 +49,7 @@ async fn shop(db: &Db, sources: &dyn Sources, subdomain: &str, password_hash: &s
     }
     tx.commit().await?;
     let request_id = RequestId::new(sources.id());
-    let caller = Caller { tenant: Some(tenant), actor: Actor::Anonymous, request_id };
+    let caller = Caller { tenant: Some(tenant), actor: Actor::Anonymous, request_id, idempotency: None };
     let tx = db.tenant(&caller).await?;
     seed::products(&tx, products).await?;
     tx.commit().await?;

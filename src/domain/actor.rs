@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::tenants::Tenant;
 use crate::error::{Error, Result};
 
@@ -67,6 +68,8 @@ pub struct Caller {
     pub actor: Actor,
     /// The request's correlation id.
     pub request_id: RequestId,
+    /// The request's `Idempotency-Key`, if it has one.
+    pub idempotency: Option<IdempotencyKey>,
 }
 
 impl Caller {

@@ -2,10 +2,12 @@
 
 pub mod actor;
 pub mod auth;
+pub mod idempotency;
 pub mod inventory;
 pub mod money;
 pub mod orders;
 pub mod page;
+pub mod payments;
 pub mod products;
 pub mod sources;
 pub mod tenants;

@@ -6,10 +6,12 @@ mod batching;
 mod context;
 mod errors;
 mod guards;
+mod idempotency;
 mod inventory;
 mod node;
 mod orders;
 mod pagination;
+mod payments;
 mod products;
 mod scalars;
 mod tenants;
@@ -38,6 +40,7 @@ pub struct Query(
     products::ProductQuery,
     inventory::InventoryQuery,
     orders::OrderQuery,
+    payments::PaymentQuery,
     audit::AuditQuery,
 );
 
@@ -50,6 +53,7 @@ pub struct Mutation(
     products::ProductMutation,
     inventory::InventoryMutation,
     orders::OrderMutation,
+    payments::PaymentMutation,
 );
 
 /// The schema.
@@ -85,14 +89,28 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Runs one operation for this caller, with a tenant session and loaders of its own.
+    /// Runs one operation for this caller, or answers what it was answered when it was sent before.
     pub async fn execute(&self, caller: Caller, mut request: Request) -> Response {
+        let Some(key) = caller.idempotency.clone() else {
+            return self.run(Arc::clone(&self.services), caller, request).await;
+        };
+        let request_id = caller.request_id.clone();
+        let answered = match idempotency::claim(&self.services, &caller, &mut request) {
+            Ok(Some(claim)) => self.once(caller, &key, request, claim).await,
+            Ok(None) => Ok(self.run(Arc::clone(&self.services), caller, request).await),
+            Err(refused) => Err(refused),
+        };
+        answered.unwrap_or_else(|error| error_response(Arc::new(error), &request_id))
+    }
+
+    /// Runs one operation, with a tenant session and loaders of its own.
+    async fn run(&self, services: Arc<Services>, caller: Caller, mut request: Request) -> Response {
         let is_mutation = request.parsed_query().is_ok_and(|document| {
             document.operations.iter().any(|(_, operation)| operation.node.ty == OperationType::Mutation)
         });
         let batches = Batches::default();
         let request_id = caller.request_id.clone();
-        let context = RequestContext::new(Arc::clone(&self.services), caller, &batches);
+        let context = RequestContext::new(services, caller, &batches);
         let session = context.session.clone();
         let execution = self.schema.execute(request.data(context));
         let mut response = batches.drive(execution).await;

@@ -5,7 +5,9 @@ use futures_util::try_join;
 
 use crate::db::inventory::InventoryId;
 use crate::db::orders::{OrderId, OrderItemId};
+use crate::db::payments::PaymentId;
 use crate::db::products::ProductId;
+use crate::db::refunds::RefundId;
 use crate::db::users::UserId;
 use crate::db::{audit, tenants};
 use crate::error::Error;
@@ -14,6 +16,7 @@ use crate::graphql::context::{RequestContext, RequestExt};
 use crate::graphql::guards::{Access, own_or_admin};
 use crate::graphql::inventory::Inventory;
 use crate::graphql::orders::{Order, OrderItem};
+use crate::graphql::payments::{Payment, Refund};
 use crate::graphql::products::{Product, visible};
 use crate::graphql::scalars::Id;
 use crate::graphql::tenants::Tenant;
@@ -32,6 +35,10 @@ pub enum Node {
     Order(Order),
     /// A line of an order.
     OrderItem(OrderItem),
+    /// The payment of an order.
+    Payment(Payment),
+    /// Money that is given back.
+    Refund(Refund),
     /// Somebody who can log in.
     User(User),
     /// A shop.
@@ -79,9 +86,11 @@ async fn find(request: &RequestContext, id: Id) -> async_graphql::Result<Option<
             Err(_) => Ok(None),
         }
     };
-    let (order, item, user, stock, entry) = try_join!(
+    let (order, item, payment, refund, user, stock, entry) = try_join!(
         loader.load_one(OrderId(id.0)),
         loader.load_one(OrderItemId(id.0)),
+        loader.load_one(PaymentId(id.0)),
+        loader.load_one(RefundId(id.0)),
         loader.load_one(UserId(id.0)),
         loader.load_one(InventoryId(id.0)),
         entry,
@@ -89,15 +98,20 @@ async fn find(request: &RequestContext, id: Id) -> async_graphql::Result<Option<
     let order = order.filter(|order| orders::is_visible(caller, order)).map(|row| Node::Order(Order(row)));
     let user = user.filter(|user| own_or_admin(caller, user.id).is_ok()).map(|row| Node::User(User(row)));
     let stock = stock.filter(|_| caller.is_staff()).map(|row| Node::Inventory(Inventory(row)));
-    let item = match item {
-        // A line is as visible as its order.
-        Some(item) => {
-            let order = loader.load_one(OrderId(item.order_id)).await?;
-            let visible = order.is_some_and(|order| orders::is_visible(caller, &order));
-            visible.then_some(Node::OrderItem(OrderItem(item)))
+    let part = match (item, payment, refund) {
+        (Some(item), ..) => Some((item.order_id, Node::OrderItem(OrderItem(item)))),
+        (_, Some(payment), _) => Some((payment.order_id, Node::Payment(Payment(payment)))),
+        (_, _, Some(refund)) => Some((refund.order_id, Node::Refund(Refund(refund)))),
+        _ => None,
+    };
+    let part = match part {
+        // What belongs to an order is as visible as the order.
+        Some((order_id, node)) => {
+            let order = loader.load_one(OrderId(order_id)).await?;
+            order.is_some_and(|order| orders::is_visible(caller, &order)).then_some(node)
         }
         None => None,
     };
     let entry = entry.map(|row| Node::AuditLog(AuditLog(row)));
-    Ok(order.or(item).or(user).or(stock).or(entry))
+    Ok(order.or(part).or(user).or(stock).or(entry))
 }

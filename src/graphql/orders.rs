@@ -1,5 +1,7 @@
 //! Orders.
 
+mod inputs;
+
 use async_graphql::{Context, Enum, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
@@ -7,6 +9,7 @@ use futures_util::FutureExt;
 use crate::db::orders::{
     HistoryOf, ItemsOf, OrderFilter as ListFilter, OrderId, OrderItemRow, OrderRow, StatusChangeRow,
 };
+use crate::db::payments::PaymentOf;
 use crate::db::products::{ProductId, ProductRow};
 use crate::db::users::UserId;
 use crate::domain::actor::Actor;
@@ -17,10 +20,13 @@ use crate::graphql::context::RequestExt;
 use crate::graphql::errors::payload;
 use crate::graphql::guards::{Access, may_see, own_or_admin};
 use crate::graphql::pagination::Connection;
+use crate::graphql::payments::Payment;
 use crate::graphql::products::{Product, visible};
 use crate::graphql::scalars::{Id, Money};
 use crate::graphql::users::User;
 use crate::services::orders;
+
+use inputs::{OrderCreateInput, OrderStatusUpdateInput};
 
 /// Where an order stands: PENDING -> PAID -> FULFILLED -> SHIPPED -> COMPLETED, or CANCELLED from the first three.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +209,11 @@ impl Order {
         Ok(items.unwrap_or_default().into_iter().map(OrderItem).collect())
     }
 
+    /// Its payment. Null until somebody has asked for one.
+    async fn payment(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Payment>> {
+        Ok(ctx.request().loader.load_one(PaymentOf(self.0.id)).await?.map(Payment))
+    }
+
     /// Every state that it has been in, oldest first.
     async fn status_history(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<OrderStatusChange>> {
         let history = ctx.request().loader.load_one(HistoryOf(self.0.id)).await?;
@@ -275,69 +286,6 @@ fn scope(actor: Actor, filter: OrderFilter) -> Result<ListFilter> {
     Ok(ListFilter { status: filter.status.map(Into::into), customer_id })
 }
 
-/// A postal address.
-#[derive(InputObject)]
-pub struct AddressInput {
-    /// Street and number: 1 to 200 characters.
-    street: String,
-    /// City or town: 1 to 100 characters.
-    city: String,
-    /// State, province or region: at most 100 characters.
-    #[graphql(default)]
-    state: String,
-    /// Postal code: at most 20 characters.
-    #[graphql(default)]
-    zip: String,
-    /// ISO 3166-1 alpha-2 country code, like "US".
-    country: String,
-}
-
-/// One line of a new order.
-#[derive(InputObject)]
-pub struct OrderItemInput {
-    /// What is bought.
-    product_id: Id,
-    /// How many pieces: at least 1.
-    quantity: i32,
-}
-
-/// A new order.
-#[derive(InputObject)]
-pub struct OrderCreateInput {
-    /// Whose order it is: required of MERCHANT and ADMIN; customers leave it out.
-    customer_id: Option<Id>,
-    /// Who receives it: 1 to 200 characters.
-    customer_name: String,
-    /// Where to write about it.
-    customer_email: String,
-    /// Where it goes.
-    shipping_address: AddressInput,
-    /// What is bought: 1 to 100 lines. Lines of the same product are put together.
-    items: Vec<OrderItemInput>,
-}
-
-impl From<OrderCreateInput> for domain::NewOrder {
-    fn from(input: OrderCreateInput) -> Self {
-        let AddressInput { street, city, state, zip, country } = input.shipping_address;
-        let item =
-            |item: OrderItemInput| domain::NewOrderItem { product_id: item.product_id.0, quantity: item.quantity };
-        Self {
-            customer_id: input.customer_id.map(|id| id.0),
-            customer_name: input.customer_name,
-            customer_email: input.customer_email,
-            shipping_address: domain::Address { street, city, state, zip, country },
-            items: input.items.into_iter().map(item).collect(),
-        }
-    }
-}
-
-/// Where an order goes.
-#[derive(InputObject)]
-pub struct OrderStatusUpdateInput {
-    /// The next state; `Order.allowedTransitions` lists the possible ones.
-    status: OrderStatus,
-}
-
 payload! {
     /// What `orderCreate` answers.
     OrderCreatePayload {
@@ -380,7 +328,7 @@ impl OrderMutation {
         OrderCreatePayload::of(orders::create(&request.services, &request.caller, input.into()).await)
     }
 
-    /// Moves an order to its next state. Requires MERCHANT or ADMIN.
+    /// Moves an order to its next state. Going to CANCELLED gives stock and money back. Requires MERCHANT or ADMIN.
     #[graphql(guard = "Access::Staff")]
     async fn order_status_update(
         &self,
@@ -393,7 +341,7 @@ impl OrderMutation {
         OrderStatusUpdatePayload::of(updated)
     }
 
-    /// Calls an order off and gives its stock back. Customers may cancel their own while it is PENDING or PAID; MERCHANT
+    /// Calls an order off, gives its stock back, and what was paid. Customers may cancel their own while it is PENDING or PAID; MERCHANT
     /// and ADMIN any, also when it is FULFILLED.
     #[graphql(guard = "Access::User")]
     async fn order_cancel(&self, ctx: &Context<'_>, id: Id) -> async_graphql::Result<OrderCancelPayload> {

@@ -6,11 +6,12 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::domain::actor::RequestId;
+use crate::domain::idempotency::IdempotencyKey;
 use crate::error::{Error, Result};
 use crate::http::HttpState;
 use crate::http::observe::Seen;
@@ -18,6 +19,8 @@ use crate::services::auth::{self, Credentials, Identified};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Finds out who asks and leaves an [`Identified`] for the transport, which shows a failure in its own shape.
 pub async fn identify(
@@ -34,8 +37,13 @@ pub async fn identify(
     if let (Ok(caller), Some(seen)) = (&identified, request.extensions().get::<Seen>()) {
         seen.caller(caller);
     }
+    let key = identified.as_ref().ok().and_then(|caller| caller.idempotency.clone());
     request.extensions_mut().insert(Identified(identified.map_err(Arc::new)));
-    next.run(request).await
+    let mut response = next.run(request).await;
+    if key.is_some_and(|key| key.is_replayed()) {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
 }
 
 /// What the headers and the host say.
@@ -47,7 +55,8 @@ fn credentials<'a>(headers: &'a HeaderMap, host_subdomain: Option<&'a str>) -> R
     };
     let api_key = header(headers, &API_KEY, "send the shop's key in X-API-Key, once")?;
     let tenant = header(headers, &TENANT, "send the shop's subdomain in X-Tenant, once")?;
-    Ok(Credentials { bearer, api_key, subdomain: tenant, host: host_subdomain })
+    let idempotency = idempotency_key(headers)?;
+    Ok(Credentials { bearer, api_key, subdomain: tenant, host: host_subdomain, idempotency })
 }
 
 /// A header's value, if it is sent. `expected` tells those who send it twice, empty, or with anything but ASCII in it.
@@ -59,6 +68,17 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName, expected: &'static str)
     let value = first.to_str().ok().map(str::trim).filter(|value| !value.is_empty());
     let value = value.filter(|_| values.next().is_none());
     value.map(Some).ok_or(Error::Unauthenticated(expected))
+}
+
+/// The key that makes sending the request again safe, if there is one.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
+    let once = first.to_str().ok().filter(|_| values.next().is_none());
+    // What is no text, or sent twice, is refused like what is empty.
+    IdempotencyKey::parse(once.unwrap_or_default()).map(Some)
 }
 
 /// The token of an Authorization header (RFC 6750, section 2.1).

@@ -12,10 +12,13 @@ use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
 use super::*;
+use crate::clients::stripe::{Stripe, StripeSettings, WebhookSecrets};
 use crate::db::Db;
 use crate::domain::sources::{SharedSources, SystemSources};
 use crate::services::Services;
+use crate::services::idempotency::Fingerprints;
 use crate::services::passwords::Passwords;
+use crate::services::payments::PaymentSettings;
 use crate::services::tenants::TenantDirectory;
 use crate::services::tokens::{self, Tokens};
 use crate::telemetry::metrics::Metrics;
@@ -32,7 +35,17 @@ fn state() -> Arc<HttpState> {
     let services = Services {
         directory: TenantDirectory::new(db.clone()),
         passwords: Passwords::new(1).unwrap(),
-        tokens: Tokens::new(KEY.as_bytes(), Arc::clone(&sources)).unwrap(),
+        tokens: Arc::new(Tokens::new(KEY.as_bytes(), Arc::clone(&sources)).unwrap()),
+        fingerprints: Fingerprints::new(KEY.as_bytes()),
+        stripe: Stripe::new(StripeSettings {
+            secret_key: "sk_test".into(),
+            api_base: "http://127.0.0.1:1".into(),
+            timeout: Duration::from_millis(50),
+        })
+        .unwrap(),
+        webhook_secrets: WebhookSecrets::new(vec!["whsec_test".into()]),
+        payments: PaymentSettings { order_ttl: Duration::from_secs(3600) },
+        work: Arc::default(),
         metrics: Metrics::new().unwrap(),
         sources,
         db,

@@ -28,10 +28,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let is_json = is_json(request.headers());
-        let body = Bytes::from_request(request, state).await.map_err(|refused| match refused.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Failure::new(Code::PayloadTooLarge, "the body is too large"),
-            _ => Failure::new(Code::ValidationError, "the body did not arrive whole"),
-        })?;
+        let body = whole(request, state).await?;
         if body.is_empty() {
             return Err(Failure::new(Code::ValidationError, "the body is empty; send a JSON object"));
         }
@@ -41,6 +38,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         }
         parse(&body).map(Self)
     }
+}
+
+/// The request's body, as it came.
+pub async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
+    Bytes::from_request(request, state).await.map_err(|refused| match refused.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::new(Code::PayloadTooLarge, "the body is too large"),
+        _ => Failure::new(Code::ValidationError, "the body did not arrive whole"),
+    })
 }
 
 /// Whether the headers announce JSON in UTF-8.

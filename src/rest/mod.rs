@@ -10,6 +10,7 @@ mod extract;
 mod inventory;
 mod openapi;
 mod orders;
+mod payments;
 mod products;
 mod run;
 mod tenants;
@@ -42,6 +43,7 @@ fn routes() -> Routes {
         .merge(products::routes())
         .merge(inventory::routes())
         .merge(orders::routes())
+        .merge(payments::routes())
 }
 
 async fn no_such_route() -> Failure {
@@ -69,6 +71,7 @@ mod tests {
             products::operations(),
             inventory::operations(),
             orders::operations(),
+            payments::operations(),
         ];
         let operations = operations.concat();
         let schema = crate::graphql::schema();

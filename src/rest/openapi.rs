@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
-    Response, ResponseBuilder, ServerBuilder,
+    ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi,
+    OpenApiBuilder, Ref, RefOr, Required, Response, ResponseBuilder, ServerBuilder, Type,
 };
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
@@ -29,7 +30,8 @@ answer has the header `X-Request-Id`; quote it when you report a problem.
 ## Requests
 
 Bodies are JSON objects. Unknown fields and parameters are refused, so that a misspelt one is never ignored. A method \
-that a route does not have answers 405 with `METHOD_NOT_ALLOWED` and the header `Allow`.
+that a route does not have answers 405 with `METHOD_NOT_ALLOWED` and the header `Allow`. Every POST takes an \
+`Idempotency-Key`; PATCH and DELETE take one too.
 
 ## The shop, and who asks
 
@@ -40,7 +42,29 @@ active products and log in. Headers that contradict the token are refused.";
 /// The description of all routes.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    routes().into_openapi()
+    let mut document = routes().into_openapi();
+    let posts = document.paths.paths.iter_mut().filter(|(path, _)| *path != STRIPES_OWN);
+    for post in posts.filter_map(|(_, item)| item.post.as_mut()) {
+        post.parameters.get_or_insert_default().push(idempotency_key().into());
+        post.responses.responses.extend(refer(&[Code::IdempotencyKeyReused]));
+    }
+    document
+}
+
+/// Stripe sends no keys: its events have ids.
+const STRIPES_OWN: &str = "/webhooks/stripe";
+
+/// The header that every POST may have.
+fn idempotency_key() -> Parameter {
+    let description = "Makes sending the request again safe: within 24 hours, the same key with the same request gets the \
+                       first answer again, with the header `Idempotent-Replayed: true`.";
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255))))
+        .build()
 }
 
 /// The description as `openapi.json` has it.
@@ -62,6 +86,7 @@ pub(super) fn frame() -> OpenApi {
         ("Products", "What a shop sells."),
         ("Inventory", "What a shop has."),
         ("Orders", "What customers bought."),
+        ("Payments", "What customers pay."),
     ];
     let tag = |(name, description)| TagBuilder::new().name(name).description(Some(description)).build();
     OpenApiBuilder::new()
@@ -147,6 +172,16 @@ fn example(code: Code) -> (&'static str, &'static str, Option<Value>) {
             "an order cannot go from SHIPPED to CANCELLED",
             Some(json!({"from": "SHIPPED", "to": "CANCELLED", "allowed": ["COMPLETED"]})),
         ),
+        Code::IdempotencyKeyReused => (
+            "The same `Idempotency-Key` came with a different request in the last 24 hours.",
+            "this Idempotency-Key was used for a different request; use a new key for a new request",
+            None,
+        ),
+        Code::PaymentProviderError => (
+            "The payment provider failed or refused. Nothing was changed.",
+            "the payment provider did not accept this; nothing was changed, try again later",
+            None,
+        ),
         Code::PayloadTooLarge => ("The body is too large.", "the body is too large", None),
         Code::UnsupportedMediaType => (
             "The body is not announced as JSON in UTF-8.",
@@ -196,6 +231,8 @@ failures! {
     Short = InsufficientStock;
     /// The order cannot go there.
     NoSuchStep = InvalidStatusTransition;
+    /// The payment provider failed.
+    NotAccepted = PaymentProviderError;
 }
 
 fn refer(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {

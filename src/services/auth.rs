@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::db::tenants::TenantKey;
 use crate::db::users::{self, UserRow};
 use crate::domain::actor::{Actor, Caller, RequestId};
+use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::tenants::{Tenant, is_reserved};
 use crate::domain::users::normalize_email;
 use crate::error::{Error, Result};
@@ -61,6 +62,8 @@ pub struct Credentials<'a> {
     pub subdomain: Option<&'a str>,
     /// The host's subdomain; counts where `X-Tenant` is not sent.
     pub host: Option<&'a str>,
+    /// `Idempotency-Key`.
+    pub idempotency: Option<IdempotencyKey>,
 }
 
 /// What [`identify`] found, for a transport to act on: each shows errors in a shape of its own.
@@ -70,9 +73,10 @@ pub struct Identified(pub Result<Caller, Arc<Error>>);
 /// Who asks. A token counts more than headers, and headers that contradict it, or each other, are refused.
 pub async fn identify(services: &Services, request_id: RequestId, credentials: Credentials<'_>) -> Result<Caller> {
     let by_header = named_tenant(services, &credentials).await?;
+    let idempotency = credentials.idempotency;
     let Some(token) = credentials.bearer else {
         let tenant = by_header;
-        return Ok(Caller { tenant, actor: Actor::Anonymous, request_id });
+        return Ok(Caller { tenant, actor: Actor::Anonymous, request_id, idempotency });
     };
     let (claims, role) = services.tokens.verify(token)?;
     let tenant = services.directory.find(TenantKey::Id(claims.tenant_id)).await?;
@@ -81,7 +85,7 @@ pub async fn identify(services: &Services, request_id: RequestId, credentials: C
         return Err(Error::Forbidden("the tenant header contradicts the token"));
     }
     let actor = Actor::User { id: claims.user_id, role };
-    Ok(Caller { tenant: Some(tenant), actor, request_id })
+    Ok(Caller { tenant: Some(tenant), actor, request_id, idempotency })
 }
 
 async fn named_tenant(services: &Services, credentials: &Credentials<'_>) -> Result<Option<Tenant>> {

@@ -1,22 +1,33 @@
 //! Use cases. Each write is one function, one transaction, one commit; nothing outside PostgreSQL is awaited inside it.
 
 pub mod auth;
+pub mod idempotency;
 pub mod inventory;
 pub mod orders;
 pub mod passwords;
+pub mod payments;
 pub mod products;
+pub mod settlement;
 pub mod tenants;
 pub mod tokens;
 pub mod users;
 
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::clients::stripe::{Stripe, WebhookSecrets};
 use crate::db::Db;
 use crate::domain::sources::SharedSources;
+use crate::services::idempotency::Fingerprints;
 use crate::services::passwords::Passwords;
+use crate::services::payments::PaymentSettings;
 use crate::services::tenants::TenantDirectory;
 use crate::services::tokens::Tokens;
 use crate::telemetry::metrics::Metrics;
 
-/// What use cases work with, built once.
+/// What use cases work with, built once. Clones share it all.
+#[derive(Clone)]
 pub struct Services {
     /// The database.
     pub db: Db,
@@ -25,9 +36,19 @@ pub struct Services {
     /// Hashing and checking passwords.
     pub passwords: Passwords,
     /// Issuing and checking access tokens.
-    pub tokens: Tokens,
+    pub tokens: Arc<Tokens>,
+    /// Telling requests with an `Idempotency-Key` apart.
+    pub fingerprints: Fingerprints,
     /// Finding shops by what requests call them.
     pub directory: TenantDirectory,
+    /// The payment provider.
+    pub stripe: Stripe,
+    /// What signs the payment provider's webhooks.
+    pub webhook_secrets: WebhookSecrets,
+    /// What of payments can be set.
+    pub payments: PaymentSettings,
+    /// Wakes the background jobs: there is something to do.
+    pub work: Arc<Notify>,
     /// What is counted.
     pub metrics: Metrics,
 }

@@ -12,7 +12,7 @@ use crate::domain::money::Amount;
 use crate::domain::orders::{NewOrder, NewOrderItem, OrderStatus};
 use crate::domain::validation;
 use crate::error::{Error, FieldError, Result, Shortage};
-use crate::services::Services;
+use crate::services::{Services, payments};
 
 /// One product of a basket: how many pieces over all its lines, and the first of these lines.
 struct Wish {
@@ -50,12 +50,12 @@ pub async fn create(services: &Services, caller: &Caller, new: NewOrder) -> Resu
     Ok(order)
 }
 
-/// Moves an order along the state machine. Going to CANCELLED gives the stock back.
+/// Moves an order along the state machine. Going to CANCELLED gives the stock back, and what was paid.
 pub async fn set_status(services: &Services, caller: &Caller, id: Uuid, to: OrderStatus) -> Result<OrderRow> {
     transition(services, caller, id, to).await
 }
 
-/// Calls an order off and gives its stock back, once. Customers may do so with their own, until it is packed.
+/// Calls an order off and gives its stock back, once, and what was paid. Customers may do so with their own, until it is packed.
 pub async fn cancel(services: &Services, caller: &Caller, id: Uuid) -> Result<OrderRow> {
     transition(services, caller, id, OrderStatus::Cancelled).await
 }
@@ -76,7 +76,11 @@ async fn transition(services: &Services, caller: &Caller, id: Uuid, to: OrderSta
     if to == OrderStatus::Cancelled {
         inventory::give_back(&tx, id).await?;
     }
+    if from == OrderStatus::Pending || to == OrderStatus::Cancelled {
+        payments::let_go(services, &tx, &order).await?;
+    }
     tx.commit().await?;
+    services.work.notify_one();
     services.metrics.order_became(caller.tenant()?.id, to);
     Ok(order)
 }

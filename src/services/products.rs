@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::db::products::ProductRow;
 use crate::db::{inventory, products};
 use crate::domain::actor::{Caller, Role};
+use crate::domain::money::Amount;
 use crate::domain::products::{NewProduct, ProductChanges};
 use crate::domain::validation;
 use crate::error::{Error, Result};
@@ -12,7 +13,7 @@ use crate::services::Services;
 
 /// Adds a product and opens its stock.
 pub async fn create(services: &Services, caller: &Caller, new: NewProduct) -> Result<ProductRow> {
-    validation::check(&new)?;
+    validation::check_beside(check_price(caller, Some(new.price)), &new)?;
     let (quantity, threshold) = (new.quantity, new.threshold);
     let tx = services.db.tenant(caller).await?;
     let product = products::insert(&tx, services.sources.id(), new).await?;
@@ -23,7 +24,7 @@ pub async fn create(services: &Services, caller: &Caller, new: NewProduct) -> Re
 
 /// Changes a product. Orders that were placed keep their price.
 pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: ProductChanges) -> Result<ProductRow> {
-    validation::check(&changes)?;
+    validation::check_beside(check_price(caller, changes.price), &changes)?;
     if changes.is_empty() {
         return Err(Error::field("input", "give at least one field to change"));
     }
@@ -40,4 +41,15 @@ pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: Pro
 pub async fn delete(services: &Services, caller: &Caller, id: Uuid) -> Result<ProductRow> {
     let changes = ProductChanges { is_active: Some(false), ..ProductChanges::default() };
     update(services, caller, id, changes).await
+}
+
+/// A price that nobody could ever pay is refused: some currencies have no hundredths.
+fn check_price(caller: &Caller, price: Option<Amount>) -> Result<()> {
+    let currency = &caller.tenant()?.currency;
+    match price {
+        Some(price) if price.to_minor(currency).is_none() => {
+            Err(Error::field("price", format!("must be a whole amount: {currency} has no smaller unit")))
+        }
+        _ => Ok(()),
+    }
 }

@@ -118,7 +118,7 @@ async fn crash_of_the_server_loses_nothing_that_was_told() {
     let b = shop.product(&process.server, "B", "2.50", 100_000).await;
     let mut all = Vec::new();
     for kill_after in random_numbers().map(|x| 1 + x % 80).take(5) {
-        let server = TestServer::at(process.server.url.clone(), database.clone());
+        let server = TestServer::at(process.server.url.clone(), database.clone(), process.server.stripe.clone());
         let (tell, mut told) = mpsc::unbounded_channel();
         let buyer = |n: usize| {
             let basket = if n.is_multiple_of(2) { vec![(a, 1), (b, 2)] } else { vec![(b, 1), (a, 2)] };

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::database::{text_rows, variable};
 use crate::support::shop::{ORDER_CREATE, PASSWORD, order_input};
+use crate::support::stripe::StandIn;
 use crate::support::{As, TestDatabase, TestServer, answer};
 
 /// `mercato serve` without any setting but these, in a folder without `.env`.
@@ -72,7 +73,8 @@ impl Serving {
             stderr.read_to_string(&mut text).await.expect("text");
             text
         });
-        let server = TestServer::at(format!("http://{address}"), database);
+        let stripe = StandIn::start().await;
+        let server = TestServer::at(format!("http://{address}"), database, stripe);
         Self { child, server, output, errors }
     }
 

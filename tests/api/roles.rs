@@ -10,11 +10,12 @@ use uuid::Uuid;
 use crate::support::database::versions;
 use crate::support::operations::{Operation, Schema};
 use crate::support::samples::{Goods, everybody};
+use crate::support::shop::id;
 use crate::support::{Answer, As, Shop, TestServer};
 
 /// Fields inside objects that not everybody may see, by each way that leads to them, and reads whose answer depends on
 /// whose or which object it is. `$product`, `$order`, … are those of [`Goods`].
-const READS: [(&str, &str); 21] = [
+const READS: [(&str, &str); 25] = [
     ("Order.customer by node", "{ node(id: $order) { ... on Order { customer { id } } } }"),
     ("Order.customer by order", "{ order(id: $order) { customer { id } } }"),
     ("Order.customer by orders", "{ orders { nodes { customer { id } } } }"),
@@ -33,13 +34,17 @@ const READS: [(&str, &str); 21] = [
     ("node Order, another's", "{ node(id: $another) { id } }"),
     ("node OrderItem, own", "{ node(id: $item) { id } }"),
     ("node OrderItem, another's", "{ node(id: $anotherItem) { id } }"),
+    ("node Payment, own", "{ node(id: $payment) { id } }"),
+    ("node Payment, another's", "{ node(id: $anotherPayment) { id } }"),
+    ("node Refund", "{ node(id: $refund) { id } }"),
+    ("Order.payment, another's", "{ order(id: $another) { payment { id } } }"),
     ("node User, another", "{ node(id: $somebody) { id } }"),
     ("order, another's", "{ order(id: $another) { id } }"),
     ("orders, another's", "{ orders(filter: {customerId: $somebody}) { nodes { id } } }"),
 ];
 
 /// The same for mutations: what their payloads show.
-const WRITES: [(&str, &str); 4] = [
+const WRITES: [(&str, &str); 5] = [
     (
         "Product.inventory by productUpdate",
         "{ productUpdate(id: $product, input: {name: \"New\"}) { product { inventory { id } } } }",
@@ -49,6 +54,7 @@ const WRITES: [(&str, &str); 4] = [
         "{ orderStatusUpdate(id: $order, input: {status: PAID}) { order { customer { id } } } }",
     ),
     ("Tenant.apiKey by tenantUpdate", "{ tenantUpdate(input: {name: \"New\"}) { tenant { apiKey } } }"),
+    ("paymentIntentCreate, another's", "{ paymentIntentCreate(input: {orderId: $another}) { userErrors { code } } }"),
     ("orderCancel, another's", "{ orderCancel(id: $another) { userErrors { code } } }"),
 ];
 
@@ -60,6 +66,7 @@ struct World {
     somebody: (As, Uuid),
     /// Somebody's order.
     another: Value,
+    another_payment: Uuid,
     superuser: Client,
     versions: Vec<String>,
 }
@@ -71,7 +78,16 @@ impl World {
         let goods = Goods::new(&server, &shop).await;
         let somebody = shop.another_customer(&server, "else@example.com").await;
         let superuser = server.database.as_superuser().await;
-        let mut world = Self { server, shop, goods, somebody, another: Value::Null, superuser, versions: vec![] };
+        let mut world = Self {
+            server,
+            shop,
+            goods,
+            somebody,
+            another: Value::Null,
+            another_payment: Uuid::nil(),
+            superuser,
+            versions: vec![],
+        };
         world.renew().await;
         world
     }
@@ -81,13 +97,17 @@ impl World {
         self.goods = self.goods.clone().renewed(&self.server, &self.shop).await;
         let placed = self.shop.order(&self.server, &self.somebody.0, &[(self.goods.product, 1)]).await;
         self.another = placed["order"].clone();
+        let intended = self.server.intend(&self.somebody.0, id(&self.another["id"])).await;
+        self.another_payment = id(&intended["payment"]["id"]);
+        self.server.until_settled().await;
         self.versions = versions(&self.superuser).await;
     }
 
     fn variables(&self) -> Value {
-        let Goods { product, inactive_product, stock, order, item, user, audit_log } = &self.goods;
+        let Goods { product, inactive_product, stock, order, item, payment, refund, user, audit_log } = &self.goods;
         json!({"product": product, "inactive": inactive_product, "stock": stock, "order": order, "item": item, "user": user,
             "audit": audit_log, "tenant": self.shop.id, "another": self.another["id"],
+            "payment": payment, "refund": refund, "anotherPayment": self.another_payment,
             "anotherItem": self.another["items"][0]["id"], "somebody": self.somebody.1})
     }
 

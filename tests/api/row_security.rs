@@ -30,10 +30,12 @@ impl Shops {
         server.stop().await;
         let database = server.database.clone();
         let (app, superuser) = (database.as_app().await, database.as_superuser().await);
-        // What no role of the server writes yet.
-        let payments = "insert into payments (id, tenant_id, order_id, amount, status)
-            select uuid_v7(), tenant_id, id, 1, 'PENDING' from orders;
-            insert into processed_events (tenant_id, event_id, event_type) select id, 'evt', 'any' from tenants";
+        // What is written by chance, and gone again soon.
+        let payments = "
+            insert into payment_tasks (tenant_id, order_id) select distinct on (tenant_id) tenant_id, id from orders
+                on conflict do nothing;
+            insert into idempotency_keys (tenant_id, actor_id, operation, key, fingerprint)
+                select id, id, 'any', 'key', 'print' from tenants";
         superuser.batch_execute(payments).await.expect("payments");
         let tables = tables(&superuser).await;
         for table in &tables {

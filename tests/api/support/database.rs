@@ -1,8 +1,12 @@
 //! A database for each test, copied from the migrated template, and ways to look into it.
 
+use std::time::Duration;
+
 use mercato::config::{self, Config};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use uuid::Uuid;
+
+use super::payments::SECRETS;
 
 /// A database of the test's own. It goes with the private server that `make test` stops at the end.
 #[derive(Clone, Debug)]
@@ -25,13 +29,18 @@ impl TestDatabase {
 
     /// Settings for a server on this database.
     pub fn config(&self) -> Config {
+        let mut server = config::for_dev().expect("settings").server;
+        // Only when there is something to do, so that nothing happens behind a test's back.
+        server.jobs_poll = Duration::from_hours(1);
         let key = std::fs::read_to_string(variable("JWT_PRIVATE_KEY_FILE")).expect("the signing key");
         Config {
-            server: config::for_dev().expect("settings").server,
+            server,
             database_url: self.app_url.as_str().into(),
             migration_database_url: None,
             redis_url: variable("REDIS_URL").into(),
             jwt_private_key: key.into(),
+            stripe_secret_key: "sk_test".into(),
+            stripe_webhook_secrets: SECRETS.map(Into::into).to_vec(),
         }
     }
 

@@ -33,4 +33,27 @@ where o.status <> 'CANCELLED'
 union all
 select 'order without its audit row: ' || o.id
 from orders o
-where (select count(*) from audit_logs a where a.resource = 'orders' and a.resource_id = o.id and a.action = 'CREATE') <> 1;
+where (select count(*) from audit_logs a where a.resource = 'orders' and a.resource_id = o.id and a.action = 'CREATE') <> 1
+union all
+select 'money kept for an order that it does not pay: ' || p.id
+from payments p
+join orders o on o.id = p.order_id
+where p.captured_at is not null and p.status <> 'REFUNDED' and (o.status in ('PENDING', 'CANCELLED') or p.problem is not null)
+union all
+select 'an open payment of an order that waits for none: ' || p.id
+from payments p
+join orders o on o.id = p.order_id
+where p.captured_at is null and p.cancelled_at is null and o.status <> 'PENDING'
+union all
+select 'more given back than captured: ' || p.id
+from payments p
+where p.captured_amount < (select coalesce(sum(r.amount), 0) from refunds r
+    where r.payment_id = p.id and r.stripe_payment_intent = p.stripe_payment_intent and r.status <> 'FAILED')
+union all
+select 'a refund that nobody goes on with: ' || r.id
+from refunds r
+where r.status = 'PENDING' and not exists (select from payment_tasks t where t.order_id = r.order_id)
+union all
+select 'a payment without its audit row: ' || p.id
+from payments p
+where (select count(*) from audit_logs a where a.resource = 'payments' and a.resource_id = p.id and a.action = 'CREATE') <> 1;

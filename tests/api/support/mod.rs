@@ -4,9 +4,11 @@ pub mod counter;
 pub mod database;
 pub mod expect;
 pub mod operations;
+pub mod payments;
 pub mod process;
 pub mod samples;
 pub mod shop;
+pub mod stripe;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,12 +23,15 @@ use tokio::task::JoinHandle;
 
 pub use self::database::TestDatabase;
 pub use self::shop::{As, Shop};
+use self::stripe::StandIn;
 
 /// The real server, in this process, on a free port and a database of its own.
 pub struct TestServer {
     pub url: String,
     pub database: TestDatabase,
     pub http: reqwest::Client,
+    /// Where the server asks for money.
+    pub stripe: StandIn,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<anyhow::Result<()>>>,
 }
@@ -77,7 +82,16 @@ impl TestServer {
 
     /// Starts another server on a database that is there already.
     pub async fn on_database(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
+        let stripe = StandIn::start().await;
+        let server = Self::with_stripe(database, stripe, change).await;
+        server.stripe.deliver_to(&server.url);
+        server
+    }
+
+    /// Starts another server that asks a Stripe for money which is there already.
+    pub async fn with_stripe(database: TestDatabase, stripe: StandIn, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = database.config();
+        stripe.configure(&mut config);
         change(&mut config);
         let app = App::build(&config, mercato::app::services(&config).expect("the services"), None)
             .expect("the app is built");
@@ -87,14 +101,15 @@ impl TestServer {
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let running = tokio::spawn(mercato::app::serve(app, listener, shutdown, Duration::from_secs(5)));
-        Self { stop: Some(stop), running: Some(running), ..Self::at(url, database) }
+        let router = app.router();
+        let running = tokio::spawn(mercato::app::serve(app, router, listener, shutdown, Duration::from_secs(5)));
+        Self { stop: Some(stop), running: Some(running), ..Self::at(url, database, stripe) }
     }
 
     /// A server that runs elsewhere.
-    pub fn at(url: String, database: TestDatabase) -> Self {
+    pub fn at(url: String, database: TestDatabase, stripe: StandIn) -> Self {
         let http = reqwest::Client::builder().timeout(Duration::from_mins(1)).build().expect("a client");
-        Self { url, database, http, stop: None, running: None }
+        Self { url, database, http, stripe, stop: None, running: None }
     }
 
     /// Asks the server to stop and waits until it has.

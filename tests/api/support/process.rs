@@ -8,6 +8,8 @@ use tokio::process::{Child, Command};
 
 use super::TestServer;
 use super::database::{TestDatabase, variable};
+use super::payments::SECRETS;
+use super::stripe::StandIn;
 
 /// A `mercato serve` on a test's database. It is killed when this is dropped.
 pub struct ServerProcess {
@@ -19,11 +21,21 @@ pub struct ServerProcess {
 impl ServerProcess {
     /// Starts it on a free port and waits until it serves.
     pub async fn start(database: TestDatabase) -> Self {
+        Self::with_stripe(database, StandIn::start().await).await
+    }
+
+    /// The same with a Stripe that is there already, which tells it of what happens from now on.
+    pub async fn with_stripe(database: TestDatabase, stripe: StandIn) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mercato"))
             .arg("serve")
             .env("DATABASE_URL", &database.app_url)
             .env("REDIS_URL", variable("REDIS_URL"))
             .env("JWT_PRIVATE_KEY_FILE", variable("JWT_PRIVATE_KEY_FILE"))
+            .env("STRIPE_SECRET_KEY", "sk_test")
+            .env("STRIPE_WEBHOOK_SECRET", SECRETS.join(","))
+            .env("STRIPE_API_BASE", &stripe.url)
+            .env("STRIPE_TIMEOUT_MS", "1000")
+            .env("JOBS_POLL_MS", "100")
             .env("HOST", "127.0.0.1")
             .env("PORT", "0")
             // Only the line that says where it serves, so that the pipe never fills.
@@ -36,7 +48,9 @@ impl ServerProcess {
         let line = lines.next_line().await.expect("text").expect("a line about where it serves");
         let line: Value = serde_json::from_str(&line).expect("a line of JSON");
         let address = line["address"].as_str().unwrap_or_else(|| panic!("an address: {line}"));
-        let server = TestServer::at(format!("http://{address}"), database);
+        let url = format!("http://{address}");
+        stripe.deliver_to(&url);
+        let server = TestServer::at(url, database, stripe);
         Self { child, server }
     }
 

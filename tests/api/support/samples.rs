@@ -14,6 +14,10 @@ pub struct Goods {
     pub stock: Uuid,
     pub order: Uuid,
     pub item: Uuid,
+    /// Of another order, which is PAID.
+    pub payment: Uuid,
+    /// Of a part of that payment.
+    pub refund: Uuid,
     /// A customer who does nothing but be changed.
     pub user: Uuid,
     pub audit_log: Uuid,
@@ -29,7 +33,17 @@ impl Goods {
             &server.data(&shop.admin, "{ auditLogs(first: 1) { nodes { id } } }", json!({})).await["auditLogs"];
         let audit_log = id(&audit_log["nodes"][0]["id"]);
         let nil = Uuid::nil();
-        let goods = Self { product: nil, inactive_product, stock: nil, order: nil, item: nil, user, audit_log };
+        let goods = Self {
+            product: nil,
+            inactive_product,
+            stock: nil,
+            order: nil,
+            item: nil,
+            payment: nil,
+            refund: nil,
+            user,
+            audit_log,
+        };
         goods.renewed(server, shop).await
     }
 
@@ -39,23 +53,34 @@ impl Goods {
         let placed = shop.order(server, &shop.customer, &[(product, 1)]).await;
         let stock = "query($id: ID!) { product(identifier: {id: $id}) { inventory { id } } }";
         let stock = server.data(&shop.merchant, stock, json!({ "id": product })).await;
+        let paying = server.paying(shop, product).await;
+        server.stripe.confirm(&paying.intent).await;
+        server.until_standing(shop, paying.order, "PAID PAID").await;
+        let refund = "mutation($id: ID!) { refundCreate(input: {paymentId: $id, amount: 1}) { refund { id } userErrors { message } } }";
+        let refund = server.mutate(&shop.merchant, refund, json!({ "id": paying.payment })).await;
+        // So that nothing happens behind the test's back.
+        server.until_settled().await;
         Self {
             product,
             stock: id(&stock["product"]["inventory"]["id"]),
             order: id(&placed["order"]["id"]),
             item: id(&placed["order"]["items"][0]["id"]),
+            payment: paying.payment,
+            refund: id(&refund["refund"]["id"]),
             ..self
         }
     }
 
     /// Everything by the type that GraphQL has for it, the shop itself too.
-    pub fn by_type(&self, shop: &Shop) -> [(&'static str, Uuid); 7] {
+    pub fn by_type(&self, shop: &Shop) -> [(&'static str, Uuid); 9] {
         [
             ("AuditLog", self.audit_log),
             ("Inventory", self.stock),
             ("Order", self.order),
             ("OrderItem", self.item),
+            ("Payment", self.payment),
             ("Product", self.product),
+            ("Refund", self.refund),
             ("Tenant", shop.id),
             ("User", self.user),
         ]
@@ -79,6 +104,9 @@ impl Goods {
             "order" | "orderCancel" => json!({ "id": order }),
             "orders" => json!({"filter": {"customerId": customer, "status": "PENDING"}}),
             "product" => json!({"identifier": {"id": product}}),
+            "payments" => json!({"filter": {"status": "PAID", "hasProblem": false}}),
+            "paymentIntentCreate" => json!({"input": {"orderId": order}}),
+            "refundCreate" => json!({"input": {"paymentId": self.payment, "amount": "1.00", "note": "sample"}}),
             "products" => json!({"filter": {"search": "product"}, "sort": {"field": "NAME"}}),
             "users" => json!({"filter": {"role": "CUSTOMER"}}),
             "customerRegister" => json!({"input": {"email": email, "password": PASSWORD}}),
@@ -108,6 +136,7 @@ impl Goods {
                 json!({"body": {"subdomain": shop.subdomain, "email": "admin@example.com", "password": PASSWORD}})
             }
             "POST /orders" => json!({ "body": basket }),
+            "POST /payments/intents" => json!({"body": {"orderId": order}}),
             "POST /products" => json!({ "body": new_product }),
             "POST /tenants" => json!({ "body": new_tenant }),
             _ => return None,

@@ -1,0 +1,168 @@
+//! Requests with an `Idempotency-Key`: done once, answered alike every time.
+
+use std::sync::Arc;
+
+use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection};
+use async_graphql::{Request, Response, Value};
+use aws_lc_rs::digest::{SHA256, digest};
+use uuid::Uuid;
+
+use crate::db::idempotency::{Kept, Keyed};
+use crate::domain::actor::Caller;
+use crate::domain::idempotency::{Claim, IdempotencyKey};
+use crate::error::{Code, Error, Result};
+use crate::graphql::Engine;
+use crate::services::Services;
+
+/// Mutations that keep no answer: to repeat them does nothing twice, and what they answer must not lie in a table.
+const NOT_KEPT: [&str; 7] =
+    ["login", "tokenRefresh", "logout", "mfaSetup", "mfaVerify", "mfaDisable", "passwordChange"];
+
+/// What the request claims; none when it has no key, or nothing that a key counts for.
+pub fn claim(services: &Services, caller: &Caller, request: &mut Request) -> Result<Option<Claim>> {
+    let Some(key) = &caller.idempotency else { return Ok(None) };
+    let name = request.operation_name.clone();
+    // What cannot be parsed is refused when it is executed.
+    let Ok(document) = request.parsed_query() else { return Ok(None) };
+    let Some(operation) = mutation(document, name.as_deref())? else { return Ok(None) };
+    let variables = serde_json::to_vec(&request.variables).map_err(Error::internal)?;
+    let text = text_hash(request);
+    let parts = [text.as_bytes(), name.as_deref().unwrap_or_default().as_bytes(), &variables];
+    Ok(Some(Claim {
+        tenant_id: caller.tenant.as_ref().map_or(Uuid::nil(), |tenant| tenant.id),
+        actor_id: caller.user_id().unwrap_or_default(),
+        operation,
+        key: key.as_str().to_owned(),
+        fingerprint: services.fingerprints.of(&parts),
+    }))
+}
+
+/// The one mutation that the request is about; none for queries and for what keeps no answer.
+fn mutation(document: &ExecutableDocument, name: Option<&str>) -> Result<Option<String>> {
+    let selected = document.operations.iter().find(|(known, _)| name.is_none() || known.map(AsRef::as_ref) == name);
+    let Some((_, operation)) = selected.filter(|(_, operation)| operation.node.ty == OperationType::Mutation) else {
+        return Ok(None);
+    };
+    let mut fields = Vec::new();
+    for selection in &operation.node.selection_set.node.items {
+        match &selection.node {
+            Selection::Field(field) if field.node.name.node == "__typename" => {}
+            Selection::Field(field) => fields.push(field.node.name.node.to_string()),
+            Selection::FragmentSpread(_) | Selection::InlineFragment(_) => fields.extend(["".into(), "".into()]),
+        }
+    }
+    match fields.pop() {
+        Some(field) if fields.is_empty() => Ok((!NOT_KEPT.contains(&field.as_str())).then_some(field)),
+        Some(_) => {
+            let message = "stands for one mutation: select one, and not through a fragment";
+            Err(Error::field("Idempotency-Key", message))
+        }
+        None => Ok(None),
+    }
+}
+
+/// The hash of the document's text, whether the text was sent or only its hash (a persisted query).
+fn text_hash(request: &Request) -> String {
+    if let Some(Value::Object(persisted)) = request.extensions.get("persistedQuery")
+        && let Some(Value::String(hash)) = persisted.get("sha256Hash")
+    {
+        return hash.to_ascii_lowercase();
+    }
+    let hash = digest(&SHA256, request.query.as_bytes());
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Engine {
+    /// Answers with what was answered before, or runs the operation and keeps its answer with its effect.
+    pub(super) async fn once(
+        &self,
+        caller: Caller,
+        key: &IdempotencyKey,
+        request: Request,
+        claim: Claim,
+    ) -> Result<Response> {
+        if let Some(response) = self.replayed(key, &claim).await? {
+            return Ok(response);
+        }
+        let (db, keyed) = self.services.db.keyed(claim.clone());
+        let services = Arc::new(Services { db, ..Services::clone(&self.services) });
+        let response = self.run(services, caller, request).await;
+        if keyed.is_lost() {
+            let gone = || Error::Unavailable(anyhow::anyhow!("an answer under the same key has just gone"));
+            return self.replayed(key, &claim).await?.ok_or_else(gone);
+        }
+        if keyed.has_effect().await {
+            return finish(&keyed, response).await;
+        }
+        // Another one that was refused alike may have been quicker; then its answer is the first.
+        if is_refusal(&response) && !self.services.db.keep_answer(&claim, text(&response)?).await? {
+            return Ok(self.replayed(key, &claim).await?.unwrap_or(response));
+        }
+        Ok(response)
+    }
+
+    async fn replayed(&self, key: &IdempotencyKey, claim: &Claim) -> Result<Option<Response>> {
+        match self.services.db.answer_of(claim).await? {
+            None => Ok(None),
+            Some(Kept::OtherRequest) => Err(Error::IdempotencyKeyReused),
+            Some(Kept::Answer(text)) => {
+                key.set_replayed();
+                serde_json::from_str(&text).map(Some).map_err(Error::internal)
+            }
+        }
+    }
+}
+
+/// Commits what was done together with its answer, unless a part of the answer could not be read: then nothing was done.
+async fn finish(keyed: &Keyed, mut response: Response) -> Result<Response> {
+    let failed = response.errors.iter().any(|error| {
+        let code = match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
+            Some(Value::String(name)) => Code::parse(name),
+            _ => None,
+        };
+        code.is_none_or(|code| code.status() >= 500)
+    });
+    if !failed {
+        keyed.commit(text(&response)?).await?;
+        return Ok(response);
+    }
+    keyed.rollback().await;
+    response.data = Value::Null;
+    for error in &mut response.errors {
+        if let Some(extensions) = &mut error.extensions {
+            extensions.set("retryable", true);
+        }
+    }
+    Ok(response)
+}
+
+fn text(response: &Response) -> Result<String> {
+    serde_json::to_string(response).map_err(Error::internal)
+}
+
+/// Whether the service refused for a reason that other input would not have changed: that answer is kept too.
+fn is_refusal(response: &Response) -> bool {
+    let Value::Object(data) = &response.data else { return false };
+    let errors = data.values().filter_map(|payload| match payload {
+        Value::Object(payload) => payload.get("userErrors"),
+        _ => None,
+    });
+    let mut codes = errors.flat_map(|errors| match errors {
+        Value::List(errors) => errors.iter().map(code).collect(),
+        _ => Vec::new(),
+    });
+    response.errors.is_empty()
+        && codes
+            .next()
+            .is_some_and(|first| [first].into_iter().chain(codes).all(|code| code != Some(Code::ValidationError)))
+}
+
+/// The code of an object that has one.
+fn code(error: &Value) -> Option<Code> {
+    let Value::Object(error) = error else { return None };
+    match error.get("code") {
+        Some(Value::Enum(name)) => Code::parse(name),
+        Some(Value::String(name)) => Code::parse(name),
+        _ => None,
+    }
+}
