@@ -140,6 +140,10 @@ impl Dev {
         let origin = format!("http://{}", SocketAddr::new(host, port));
         let secrets = WebhookSecrets::new(config.stripe_webhook_secrets.clone());
         let file = self.data_dir.join("stripe.json");
+        if self.fresh && file.exists() {
+            // Its orders are gone.
+            fs::remove_file(&file).with_context(|| format!("cannot delete {}", file.display()))?;
+        }
         let simulator = Simulator::start(secrets, Arc::new(SystemSources), Some(file))?;
         simulator.deliver_to(Some(format!("{origin}/api/v1/webhooks/stripe")));
         config.server.stripe_api_base = format!("{origin}{SIMULATOR_PATH}");
@@ -228,8 +232,14 @@ fn graphiql(shop: &DemoShop) -> GraphiqlConfig {
 
 fn banner(url: &str, shop: &DemoShop, data_dir: &Path, is_simulated: bool) -> String {
     let payments = match is_simulated {
-        true => format!("{url}{SIMULATOR_PATH}     (pay, decline or refund what orders ask for)"),
-        false => "by Stripe, with the key that is set".to_owned(),
+        true => format!(
+            "{url}{SIMULATOR_PATH}     (pay, decline or refund what orders ask for)
+               or: curl -d '' {url}{SIMULATOR_PATH}/v1/payment_intents/ID/confirm     (-d simulate=failure declines)"
+        ),
+        false => format!(
+            "by Stripe, with the key that is set
+               stripe listen --forward-to {url}/api/v1/webhooks/stripe     (STRIPE_WEBHOOK_SECRET: what it prints)"
+        ),
     };
     let accounts =
         demo::ACCOUNTS.map(|(label, email)| format!("    {label:<10} {email:<22} {}\n", demo::PASSWORD)).concat();

@@ -4,9 +4,10 @@
 //! and answers read tolerantly; docs/decisions.md has the figures.
 
 mod event;
+#[cfg(test)]
+mod tests;
 mod webhook;
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -60,7 +61,8 @@ pub enum StripeError {
         /// Stripe's explanation.
         message: String,
     },
-    /// It could not be reached, or had troubles of its own. What was asked may have been done all the same.
+    /// It could not be reached, had troubles of its own, or did not let us in: a wrong key says nothing against a refund,
+    /// which stays to be made. What was asked may have been done all the same.
     #[error("Stripe cannot be reached")]
     Unreachable(#[source] anyhow::Error),
 }
@@ -154,9 +156,10 @@ impl Stripe {
             .connect_timeout(Duration::from_secs(3))
             .timeout(settings.timeout)
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("mercato/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, settings })
+            .user_agent(concat!("mercato/", env!("CARGO_PKG_VERSION")));
+        // Without TLS it is on this machine, where no proxy that the environment names would find it.
+        let http = if settings.api_base.starts_with("http://") { http.no_proxy() } else { http };
+        Ok(Self { http: http.build()?, settings })
     }
 
     /// Makes a PaymentIntent.
@@ -169,13 +172,14 @@ impl Stripe {
 
     /// The PaymentIntent of that id.
     pub async fn intent(&self, id: &str) -> Result<Intent, StripeError> {
-        intent(&self.send(id, || self.request(Method::GET, &format!("/v1/payment_intents/{}", path(id)))).await?)
+        let path = intent_path(id)?;
+        intent(&self.send(id, || self.request(Method::GET, &path)).await?)
     }
 
     /// Cancels a PaymentIntent. One that was paid or cancelled before, or cannot be cancelled, is answered as it is.
     pub async fn cancel_intent(&self, id: &str) -> Result<Intent, StripeError> {
         // Without an idempotency key: cancelling twice is cancelling once, and a refusal must not be remembered.
-        let cancel = format!("/v1/payment_intents/{}/cancel", path(id));
+        let cancel = intent_path(id)? + "/cancel";
         match self.send(id, || self.request(Method::POST, &cancel)).await {
             Ok(answer) => intent(&answer),
             Err(StripeError::Refused { code: Some(code), .. }) if code == "payment_intent_unexpected_state" => {
@@ -239,6 +243,7 @@ async fn once(request: RequestBuilder) -> Result<Value, (StripeError, bool)> {
     let unreachable = |error: reqwest::Error| (StripeError::Unreachable(anyhow::Error::new(error.without_url())), true);
     let mut response = request.send().await.map_err(unreachable)?;
     let status = response.status();
+    tracing::debug!(path = response.url().path(), status = status.as_u16(), "Stripe has answered");
     let advice = response.headers().get("stripe-should-retry").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
@@ -256,11 +261,14 @@ async fn once(request: RequestBuilder) -> Result<Value, (StripeError, bool)> {
     }
     let passes = status.is_server_error() || matches!(status, StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS);
     let again = advice.map_or(passes, |advice| advice == "true");
-    if passes {
-        return Err((StripeError::Unreachable(anyhow::anyhow!("status {status}")), again));
-    }
     let error = answer.map(|answer| answer["error"].clone()).unwrap_or_default();
     let text = |field: &str| error[field].as_str().map(str::to_owned);
+    // What a wrong key, a redirect or a proxy's page brings is no word on what was asked for.
+    let keeps_out = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    if passes || keeps_out || !status.is_client_error() || !error.is_object() {
+        let why = anyhow::anyhow!("status {status}, code {:?}", text("code"));
+        return Err((StripeError::Unreachable(why), again));
+    }
     let message = text("message").unwrap_or_default();
     Err((StripeError::Refused { status: status.as_u16(), code: text("code"), message }, again))
 }
@@ -296,15 +304,11 @@ impl Metadata {
     }
 }
 
-/// An id as part of a path: whatever is neither letter, digit nor underscore is written in percents.
-fn path(id: &str) -> String {
-    id.bytes().fold(String::new(), |mut path, byte| {
-        if byte.is_ascii_alphanumeric() || byte == b'_' {
-            path.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(path, "%{byte:02X}");
-        }
-        path
-    })
+/// Where an intent is. What Stripe would never call one is not asked for: `..` would be another path.
+fn intent_path(id: &str) -> Result<String, StripeError> {
+    if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Ok(format!("/v1/payment_intents/{id}"));
+    }
+    let message = "an id must be letters, digits and underscores".to_owned();
+    Err(StripeError::Refused { status: 404, code: Some("resource_missing".into()), message })
 }

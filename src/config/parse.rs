@@ -60,12 +60,19 @@ pub(super) fn secrets(text: &str) -> Result<Vec<SecretString>, String> {
 
 /// Where an API is: by HTTPS, unless it is on this machine.
 pub(super) fn api_base(text: &str) -> Result<String, String> {
-    let is_safe = reqwest::Url::parse(text).is_ok_and(|url| match url.scheme() {
-        "https" => url.has_host(),
-        "http" => matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")),
-        _ => false,
-    });
-    if is_safe { Ok(text.trim_end_matches('/').to_owned()) } else { Err("a URL that starts with https://".to_owned()) }
+    let is_right = |url: &reqwest::Url| {
+        let is_safe = match url.scheme() {
+            "https" => url.has_host(),
+            "http" => matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")),
+            _ => false,
+        };
+        is_safe && url.username().is_empty() && url.password().is_none() && !text.contains(['?', '#'])
+    };
+    let url = reqwest::Url::parse(text).ok().filter(is_right);
+    // As it was understood: what decides by its beginning must not meet HTTP:// in capitals.
+    url.map(|url| url.as_str().trim_end_matches('/').to_owned()).ok_or_else(|| {
+        "an https:// URL, or an http:// one on this machine, without user, query and fragment".to_owned()
+    })
 }
 
 /// An address to listen on.

@@ -55,6 +55,8 @@ fn what_is_not_set_has_the_documented_default() {
     assert!(server.graphiql_enabled);
     assert!(server.password_hashes_at_once >= 1);
     assert!(server.base_domain.is_none() && migration_database_url.is_none());
+    assert_eq!((server.stripe_api_base.as_str(), server.stripe_timeout.as_secs()), ("https://api.stripe.com", 10));
+    assert_eq!((server.order_payment_ttl, server.jobs_poll), (Duration::from_hours(1), Duration::from_secs(2)));
 }
 
 #[test]
@@ -63,11 +65,13 @@ fn dev_needs_nothing_and_stays_on_this_machine() {
     assert_eq!(config.server.host, Ipv4Addr::LOCALHOST);
     assert_eq!(config.server.log_format, LogFormat::Text);
     assert!(config.database_url.is_none() && config.redis_url.is_none() && config.jwt_private_key.is_none());
+    assert!(config.stripe_secret_key.is_none() && config.stripe_webhook_secrets.is_none());
 
     let config = dev(&lookup(with(&[("LOG_FORMAT", "json"), ("HOST", "::")]))).unwrap();
     assert_eq!(config.server.host, Ipv6Addr::UNSPECIFIED);
     assert_eq!(config.server.log_format, LogFormat::Json);
     assert!(config.database_url.is_some() && config.redis_url.is_some() && config.jwt_private_key.is_some());
+    assert!(config.stripe_secret_key.is_some() && config.stripe_webhook_secrets.is_some());
 }
 
 #[test]
@@ -150,6 +154,44 @@ fn urls_are_checked_by_scheme() {
 }
 
 #[test]
+fn webhooks_are_signed_by_each_of_the_secrets() {
+    let read = |text| serve(&lookup(with(&[("STRIPE_WEBHOOK_SECRET", text)]))).unwrap().stripe_webhook_secrets;
+    let shown = |text| read(text).iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>();
+    assert_eq!(shown("one"), ["one"]);
+    assert_eq!(shown("one, two"), ["one", "two"]);
+    for blank in [",", "one,", "one,,two"] {
+        assert!(problem("STRIPE_WEBHOOK_SECRET", blank).ends_with("none of which is blank"), "{blank}");
+    }
+}
+
+#[test]
+fn the_time_to_pay_comes_with_its_unit() {
+    let read = |text| serve(&lookup(with(&[("ORDER_PAYMENT_TTL", text)]))).unwrap().server.order_payment_ttl.as_secs();
+    assert_eq!(["90", "90s", "60m", "2h", "3d"].map(read), [90, 90, 3600, 7200, 259_200]);
+    for wrong in ["0", "0m", "m", "-1s", "1.5h", "60 m", "1w", "366d", "18446744073709551615d"] {
+        assert!(problem("ORDER_PAYMENT_TTL", wrong).starts_with("ORDER_PAYMENT_TTL must be a time"), "{wrong}");
+    }
+}
+
+#[test]
+fn stripe_is_asked_by_https_or_on_this_machine() {
+    let read = |text| serve(&lookup(with(&[("STRIPE_API_BASE", text)]))).unwrap().server.stripe_api_base;
+    assert_eq!(read("https://stripe.example.com/"), "https://stripe.example.com");
+    assert_eq!(read("HTTP://localhost:12111/base/"), "http://localhost:12111/base");
+    assert_eq!(read("http://[::1]:12111"), "http://[::1]:12111");
+    for wrong in [
+        "http://stripe.example.com",
+        "ftp://localhost",
+        "api.stripe.com",
+        "https://a@b",
+        "https://b/?c",
+        "https://b/#c",
+    ] {
+        assert!(problem("STRIPE_API_BASE", wrong).starts_with("STRIPE_API_BASE must be an https:// URL"), "{wrong}");
+    }
+}
+
+#[test]
 fn a_secret_can_be_read_from_a_file() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let path: &'static str = file.path().to_str().unwrap().to_owned().leak();
@@ -226,7 +268,7 @@ fn help_fits_a_terminal_and_names_every_setting() {
     }
     assert!(help.lines().all(|line| line.len() <= 100), "{help}");
     let port = "
-  PORT=NUMBER                     the TCP port to listen on; 0 takes any that is free
+  PORT=NUMBER                        the TCP port to listen on; 0 takes any that is free
 ";
     assert!(help.contains(port), "{help}");
 }

@@ -5,11 +5,15 @@
 
 mod account;
 mod page;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::extract::{Form, OriginalUri, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -19,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use account::Intent;
-use account::{Account, Form as Fields, Outcome, Refusal};
+use account::{Account, Form as Fields, IDEMPOTENCY_ERROR, Outcome, Refusal};
 
 use crate::clients::stripe::WebhookSecrets;
 use crate::domain::sources::SharedSources;
@@ -39,6 +43,8 @@ struct Shared {
     /// Where webhooks are posted; nowhere while there is none.
     webhooks: Mutex<Option<String>>,
     events: UnboundedSender<(String, String)>,
+    /// How many events wait to be taken.
+    untold: Arc<AtomicUsize>,
 }
 
 impl Simulator {
@@ -50,13 +56,20 @@ impl Simulator {
     /// When the file is there and cannot be read.
     pub fn start(secrets: WebhookSecrets, sources: SharedSources, file: Option<PathBuf>) -> anyhow::Result<Self> {
         let account = match &file {
-            Some(path) if path.exists() => serde_json::from_slice(&std::fs::read(path)?)?,
+            Some(path) if path.exists() => {
+                let unreadable = || format!("cannot read {}; delete it to start without payments", path.display());
+                let kept = std::fs::read(path).with_context(unreadable)?;
+                serde_json::from_slice(&kept).with_context(unreadable)?
+            }
             _ => Account::default(),
         };
         let (events, waiting) = unbounded_channel();
-        tokio::spawn(deliver(waiting, secrets, Arc::clone(&sources)));
+        // Webhooks stay on this machine, where no proxy that the environment names would find them.
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let untold = Arc::default();
+        tokio::spawn(deliver(http, waiting, secrets, Arc::clone(&sources), Arc::clone(&untold)));
         let webhooks = Mutex::new(None);
-        Ok(Self(Arc::new(Shared { account: Mutex::new(account), sources, file, webhooks, events })))
+        Ok(Self(Arc::new(Shared { account: Mutex::new(account), sources, file, webhooks, events, untold })))
     }
 
     /// Posts webhooks there from now on, or nowhere.
@@ -68,6 +81,12 @@ impl Simulator {
     #[must_use]
     pub fn intents(&self) -> Vec<Intent> {
         self.account().intents.clone()
+    }
+
+    /// How many webhooks wait to be taken.
+    #[must_use]
+    pub fn untold(&self) -> usize {
+        self.0.untold.load(Ordering::SeqCst)
     }
 
     /// The API, and the page for people.
@@ -87,15 +106,15 @@ impl Simulator {
         self.0.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something to the account, keeps it, and tells of it.
+    /// Does something to the account, keeps it, and tells of it, in the order in which it was done.
     fn act(&self, act: impl FnOnce(&mut Account) -> Outcome) -> Result<Value, Refusal> {
         let mut account = self.account();
         let (answer, event) = act(&mut account)?;
         self.keep(&account);
-        drop(account);
         if let Some((kind, object)) = event {
             self.tell(kind, &object);
         }
+        drop(account);
         Ok(answer)
     }
 
@@ -115,14 +134,20 @@ impl Simulator {
         let id = format!("evt_sim{}", self.0.sources.id().simple());
         let created = self.0.sources.now().timestamp();
         let event = json!({"id": id, "object": "event", "type": kind, "created": created, "data": {"object": object}});
+        self.0.untold.fetch_add(1, Ordering::SeqCst);
         // The receiver lives as long as tokio does.
         let _ = self.0.events.send((url, event.to_string()));
     }
 }
 
 /// Posts events in their order, each until it is taken.
-async fn deliver(mut waiting: UnboundedReceiver<(String, String)>, secrets: WebhookSecrets, sources: SharedSources) {
-    let http = reqwest::Client::new();
+async fn deliver(
+    http: reqwest::Client,
+    mut waiting: UnboundedReceiver<(String, String)>,
+    secrets: WebhookSecrets,
+    sources: SharedSources,
+    untold: Arc<AtomicUsize>,
+) {
     while let Some((url, body)) = waiting.recv().await {
         for attempt in 1..=DELIVERIES {
             let signature = secrets.sign(body.as_bytes(), sources.now());
@@ -133,13 +158,15 @@ async fn deliver(mut waiting: UnboundedReceiver<(String, String)>, secrets: Webh
             }
             tokio::time::sleep(Duration::from_millis(50) * attempt).await;
         }
+        untold.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
-        let error = json!({"type": "invalid_request_error", "code": self.code, "message": self.message});
+        let kind = if self.code == IDEMPOTENCY_ERROR { IDEMPOTENCY_ERROR } else { "invalid_request_error" };
+        let error = json!({"type": kind, "code": self.code, "message": self.message});
         (status, Json(json!({ "error": error }))).into_response()
     }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Routes;
 use super::envelope::{Failure, Success, UserError, accepted};
 use super::extract::{Body, whole};
-use super::openapi::{BodyFailures, Failures, NoSuchStep, NotAccepted};
+use super::openapi::{BodyFailures, Failures, NoSuchStep, NotAccepted, TooLarge};
 use super::run::{Call, operations};
 use crate::domain::actor::RequestId;
 use crate::error::Error;
@@ -147,7 +147,7 @@ async fn create_intent(call: Call, Body(body): Body<IntentCreate>) -> Result<(St
     params(("Stripe-Signature" = String, Header, description = "`t=` the time and `v1=` the signature, as Stripe makes it.")),
     request_body(content = serde_json::Value, description = "The event, as Stripe sends it."),
     security(()),
-    responses((status = 200, description = "Received.", body = Success<Receipt>), Failures, BodyFailures),
+    responses((status = 200, description = "Received.", body = Success<Receipt>), Failures, TooLarge),
 )]
 async fn receive(
     State(engine): State<Arc<Engine>>,

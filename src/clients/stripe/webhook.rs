@@ -40,7 +40,7 @@ impl WebhookSecrets {
             match part.trim().split_once('=') {
                 Some(("t", _)) if time.is_some() => return Err(SignatureError::Malformed),
                 Some(("t", value)) => time = Some(value.parse::<i64>().map_err(|_| SignatureError::Malformed)?),
-                Some(("v1", value)) => signatures.extend(from_hex(value)),
+                Some(("v1", value)) => signatures.extend(from_hex(value).filter(|tag| !tag.is_empty())),
                 // Other schemes, like v0, are Stripe's own affair.
                 Some(_) => {}
                 None => return Err(SignatureError::Malformed),
@@ -131,9 +131,18 @@ mod tests {
         let one = secrets(&["one"]);
         let header = one.sign(BODY, at(0));
         let (time, v1) = header.split_once(',').unwrap();
-        for malformed in
-            ["", "garbage", time, v1, &format!("{time},{time},{v1}"), &format!("t=now,{v1}"), &format!("{time},v1=xyz")]
-        {
+        let v0 = v1.replace("v1=", "v0=");
+        for malformed in [
+            "",
+            "garbage",
+            time,
+            v1,
+            &format!("{time},{time},{v1}"),
+            &format!("t=now,{v1}"),
+            &format!("{time},v1=xyz"),
+            &format!("{time},v1="),
+            &format!("{time},{v0}"),
+        ] {
             assert_eq!(one.verify(malformed, BODY, at(0)), Err(SignatureError::Malformed), "{malformed}");
         }
     }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+/// The code, and with Stripe the type, of a refusal of a key that came with another request before.
+pub const IDEMPOTENCY_ERROR: &str = "idempotency_error";
+
 /// Form fields, in the order in which they came.
 pub type Form = Vec<(String, String)>;
 
@@ -66,7 +69,7 @@ impl Account {
         let Some(key) = key else { return act(self) };
         match self.answers.get(key) {
             Some((first, answer)) if first == form => Ok((answer.clone(), None)),
-            Some(_) => Err(refuse(400, "idempotency_key_in_use", "this key came with other parameters before")),
+            Some(_) => Err(refuse(400, IDEMPOTENCY_ERROR, "this key came with other parameters before")),
             None => {
                 let outcome = act(self);
                 if let Ok((answer, _)) = &outcome {
@@ -226,7 +229,7 @@ mod tests {
         let (first, again) = (make(&new, 2).unwrap().0, make(&new, 3).unwrap().0);
         assert_eq!(first, again);
         let other = form(&[("amount", "6"), ("currency", "usd")]);
-        assert_eq!(make(&other, 4).unwrap_err().code, "idempotency_key_in_use");
+        assert_eq!(make(&other, 4).unwrap_err().code, IDEMPOTENCY_ERROR);
         assert_eq!(account.intents.len(), 2);
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Intent;
+use crate::domain::money::Amount;
 
 const HEAD: &str = r#"<!doctype html>
 <html lang="en">
@@ -39,25 +40,31 @@ pub fn render(intents: &[Intent], base: &str) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             page,
-            "<tr><td>{}<br><code>{}</code><td class=\"amount\">{} {}<td>{}<td>{}</tr>",
+            "<tr><td>{}<br><code>{}</code><td class=\"amount\">{}<td>{}<td>{}</tr>",
             escaped(order),
             escaped(&intent.id),
-            intent.amount,
-            escaped(&intent.currency.to_uppercase()),
+            escaped(&money(intent, intent.amount)),
             escaped(&status(intent)),
             buttons(intent, &escaped(base)),
         );
     }
-    page.push_str(
-        "</table>\n<p><small>Amounts are in the currency's smallest unit, as Stripe counts them.</small></p>\n",
-    );
+    page.push_str("</table>\n");
     page
+}
+
+/// So much of the intent's money, as shops write it.
+fn money(intent: &Intent, minor: i64) -> String {
+    let currency = intent.currency.to_ascii_uppercase();
+    match Amount::from_minor(minor, &currency) {
+        Some(amount) => format!("{amount} {currency}"),
+        None => format!("{minor} of the smallest unit of {currency}"),
+    }
 }
 
 fn status(intent: &Intent) -> String {
     match intent.status.as_str() {
         "succeeded" if intent.refunded == intent.amount => "refunded".into(),
-        "succeeded" if intent.refunded > 0 => format!("paid, {} refunded", intent.refunded),
+        "succeeded" if intent.refunded > 0 => format!("paid, {} refunded", money(intent, intent.refunded)),
         "succeeded" => "paid".into(),
         "canceled" => "cancelled".into(),
         _ => "waits for its payment".into(),

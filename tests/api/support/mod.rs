@@ -141,6 +141,12 @@ impl TestServer {
         answer(self.request(Method::POST, "/graphql", who).json(&body)).await
     }
 
+    /// Sends a GraphQL operation to a server that may break off; none when it does.
+    pub async fn try_graphql(&self, who: &As, query: &str, variables: Value) -> Option<Answer> {
+        let body = json!({ "query": query, "variables": variables });
+        try_answer(self.request(Method::POST, "/graphql", who).json(&body)).await.ok()
+    }
+
     /// Sends a GraphQL operation that must succeed, and returns its `data`.
     pub async fn data(&self, who: &As, query: &str, variables: Value) -> Value {
         let answer = self.graphql(who, query, variables).await;

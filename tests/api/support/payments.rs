@@ -1,18 +1,22 @@
 //! Payments as tests need them: intents, and what Stripe says of them, signed.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use mercato::clients::stripe::WebhookSecrets;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::database::text_rows;
 use super::shop::id;
 use super::{Answer, As, Shop, TestServer, answer};
 
 /// What signs webhooks of tests; both are honoured, as while one replaces the other.
 pub const SECRETS: [&str; 2] = ["whsec_test_one", "whsec_test_two"];
 
-const CREATE: &str = "mutation($order: ID!) { paymentIntentCreate(input: {orderId: $order}) {
+/// Asks for an order's money.
+pub const CREATE: &str = "mutation($order: ID!) { paymentIntentCreate(input: {orderId: $order}) {
     payment { id status stripePaymentIntent amount { amount currencyCode } } clientSecret
     userErrors { code message field details } } }";
 
@@ -106,12 +110,21 @@ impl TestServer {
 
     /// Waits until order and payment stand so.
     pub async fn until_standing(&self, shop: &Shop, order: Uuid, expected: &str) {
-        while self.standing(shop, order).await != expected {}
+        while self.standing(shop, order).await != expected {
+            pause().await;
+        }
     }
 
     /// Waits until there is nothing left to do at Stripe.
     pub async fn until_settled(&self) {
         let superuser = self.database.as_superuser().await;
-        while super::database::text_rows(&superuser, "select count(*) from payment_tasks").await != ["0"] {}
+        while text_rows(&superuser, "select count(*) from payment_tasks").await != ["0"] {
+            pause().await;
+        }
     }
+}
+
+/// Leaves the machine to those who are waited for.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(5)).await;
 }

@@ -129,6 +129,13 @@ impl StandIn {
         self.simulator.intents().len()
     }
 
+    /// Waits until every webhook has been taken, or given up.
+    pub async fn until_told(&self) {
+        while self.simulator.untold() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Where Stripe and the shop differ: none, once all is settled.
     pub async fn discrepancies(&self, server: &TestServer, shop: &Shop) -> Vec<String> {
         let sql = "select p.stripe_payment_intent, o.status, p.status, (p.refunded_amount * 100)::bigint
