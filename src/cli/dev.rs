@@ -231,15 +231,16 @@ fn graphiql(shop: &DemoShop) -> GraphiqlConfig {
 }
 
 fn banner(url: &str, shop: &DemoShop, data_dir: &Path, is_simulated: bool) -> String {
-    let payments = match is_simulated {
-        true => format!(
+    let payments = if is_simulated {
+        format!(
             "{url}{SIMULATOR_PATH}     (pay, decline or refund what orders ask for)
                or: curl -d '' {url}{SIMULATOR_PATH}/v1/payment_intents/ID/confirm     (-d simulate=failure declines)"
-        ),
-        false => format!(
+        )
+    } else {
+        format!(
             "by Stripe, with the key that is set
                stripe listen --forward-to {url}/api/v1/webhooks/stripe     (STRIPE_WEBHOOK_SECRET: what it prints)"
-        ),
+        )
     };
     let accounts =
         demo::ACCOUNTS.map(|(label, email)| format!("    {label:<10} {email:<22} {}\n", demo::PASSWORD)).concat();

@@ -1,4 +1,4 @@
-//! Stripe, as far as payments need it: PaymentIntents and refunds (<https://docs.stripe.com/api>).
+//! Stripe, as far as payments need it: `PaymentIntent`s and refunds (<https://docs.stripe.com/api>).
 //!
 //! A thin client of our own over reqwest, because we want base URL, timeouts, retries and API version under our control,
 //! and answers read tolerantly; docs/decisions.md has the figures.
@@ -78,7 +78,7 @@ pub struct Metadata {
     pub payment_id: Uuid,
 }
 
-/// A PaymentIntent to be made.
+/// A `PaymentIntent` to be made.
 #[derive(Clone, Debug)]
 pub struct NewIntent {
     /// How much, in the currency's smallest unit.
@@ -91,7 +91,7 @@ pub struct NewIntent {
     pub metadata: Metadata,
 }
 
-/// A PaymentIntent. What Stripe leaves out is none.
+/// A `PaymentIntent`. What Stripe leaves out is none.
 #[derive(Clone, Debug)]
 pub struct Intent {
     /// Stripe's id.
@@ -108,7 +108,7 @@ pub struct Intent {
     pub currency: Option<String>,
 }
 
-/// Where a PaymentIntent stands, as far as that matters here.
+/// Where a `PaymentIntent` stands, as far as that matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntentStatus {
     /// It can be paid, and cancelled.
@@ -162,7 +162,7 @@ impl Stripe {
         Ok(Self { http: http.build()?, settings })
     }
 
-    /// Makes a PaymentIntent.
+    /// Makes a `PaymentIntent`.
     pub async fn create_intent(&self, new: NewIntent) -> Result<Intent, StripeError> {
         let mut form = vec![("amount", new.amount.to_string()), ("currency", new.currency.to_ascii_lowercase())];
         form.push(("automatic_payment_methods[enabled]", "true".into()));
@@ -170,13 +170,13 @@ impl Stripe {
         intent(&self.post("/v1/payment_intents", form, &new.idempotency_key).await?)
     }
 
-    /// The PaymentIntent of that id.
+    /// The `PaymentIntent` of that id.
     pub async fn intent(&self, id: &str) -> Result<Intent, StripeError> {
         let path = intent_path(id)?;
         intent(&self.send(id, || self.request(Method::GET, &path)).await?)
     }
 
-    /// Cancels a PaymentIntent. One that was paid or cancelled before, or cannot be cancelled, is answered as it is.
+    /// Cancels a `PaymentIntent`. One that was paid or cancelled before, or cannot be cancelled, is answered as it is.
     pub async fn cancel_intent(&self, id: &str) -> Result<Intent, StripeError> {
         // Without an idempotency key: cancelling twice is cancelling once, and a refusal must not be remembered.
         let cancel = intent_path(id)? + "/cancel";

@@ -88,6 +88,8 @@ pub fn examples(product: Option<Uuid>) -> Vec<Example> {
         Some(id) => order.replace(PRODUCT_ID_HINT, &id.to_string()),
         None => order.to_owned(),
     };
+    let pay = include_str!("../../assets/graphiql/examples/pay-an-order.variables.json");
+    let advance = include_str!("../../assets/graphiql/examples/move-an-order.variables.json");
     let example = |title, query, variables| Example { title, query, variables };
     vec![
         example(
@@ -96,6 +98,8 @@ pub fn examples(product: Option<Uuid>) -> Vec<Example> {
             String::new(),
         ),
         example("Place an order", include_str!("../../assets/graphiql/examples/place-an-order.graphql"), order),
+        example("Pay an order", include_str!("../../assets/graphiql/examples/pay-an-order.graphql"), pay.to_owned()),
+        example("Move an order", include_str!("../../assets/graphiql/examples/move-an-order.graphql"), advance.to_owned()),
         example("Who am I", include_str!("../../assets/graphiql/examples/who-am-i.graphql"), String::new()),
         example("My orders", include_str!("../../assets/graphiql/examples/my-orders.graphql"), String::new()),
     ]

@@ -4,6 +4,7 @@
 //! both end in [`Engine::execute`].
 
 mod accept;
+mod body;
 mod discovery;
 mod document;
 mod errors;
@@ -72,6 +73,7 @@ pub fn router(http: &Arc<HttpState>) -> Router {
         .fallback(errors::not_found)
         .method_not_allowed_fallback(errors::method_not_allowed)
         .layer(DefaultBodyLimit::max(http.settings.max_body_bytes))
+        .layer(from_fn_with_state(Arc::clone(http), body::read_whole))
         .layer(SetResponseHeaderLayer::overriding(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(from_fn_with_state(Arc::clone(http), observe::observe))
         .with_state(Arc::clone(http))

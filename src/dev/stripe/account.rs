@@ -12,7 +12,7 @@ pub const IDEMPOTENCY_ERROR: &str = "idempotency_error";
 /// Form fields, in the order in which they came.
 pub type Form = Vec<(String, String)>;
 
-/// A PaymentIntent with its charge and refunds.
+/// A `PaymentIntent` with its charge and refunds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Intent {
     /// Its id.
@@ -171,6 +171,7 @@ impl Intent {
     }
 
     /// The intent as Stripe shows it.
+    #[must_use]
     pub fn json(&self) -> Value {
         let received = if self.status == "succeeded" { self.amount } else { 0 };
         json!({

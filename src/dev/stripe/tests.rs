@@ -45,10 +45,7 @@ async fn webhooks() -> (String, mpsc::UnboundedReceiver<String>) {
         std::future::ready(if is_taken { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
     };
     let take = Arc::new(Mutex::new(take));
-    let handler = move |headers: HeaderMap, body: String| {
-        let answer = (take.lock().unwrap())(headers, body);
-        async move { answer.await }
-    };
+    let handler = move |headers: HeaderMap, body: String| (take.lock().unwrap())(headers, body);
     (serve(Router::new().route("/", post(handler))).await, events)
 }
 
