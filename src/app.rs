@@ -21,7 +21,7 @@ use crate::http::graphiql::{self, GraphiqlConfig};
 use crate::http::{self, HttpState, Settings};
 use crate::jobs;
 use crate::services::Services;
-use crate::services::idempotency::Fingerprints;
+use crate::services::idempotency::Answers;
 use crate::services::passwords::Passwords;
 use crate::services::payments::PaymentSettings;
 use crate::services::tenants::TenantDirectory;
@@ -83,7 +83,7 @@ pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
         directory: TenantDirectory::new(db.clone()),
         passwords: Passwords::new(settings.password_hashes_at_once)?,
         tokens: Arc::new(Tokens::new(key, Arc::clone(&sources))?),
-        fingerprints: Fingerprints::new(key),
+        answers: Answers::new(key),
         stripe: Stripe::new(StripeSettings {
             secret_key: config.stripe_secret_key.clone(),
             api_base: settings.stripe_api_base.clone(),

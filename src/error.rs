@@ -182,6 +182,8 @@ pub enum Error {
         to: OrderStatus,
         /// Where this caller may move it instead.
         allowed: &'static [OrderStatus],
+        /// The input field that asked for it.
+        field: &'static str,
     },
     /// The `Idempotency-Key` stands for a different request of the last 24 hours.
     #[error("this Idempotency-Key was used for a different request; use a new key for a new request")]
@@ -274,10 +276,10 @@ impl Error {
                     problem(Some(path), message, Some(shortage_details(s)))
                 })
                 .collect(),
-            Self::InvalidStatusTransition { from, to, allowed } => {
+            Self::InvalidStatusTransition { from, to, allowed, field } => {
                 let allowed: Vec<_> = allowed.iter().map(|s| s.as_str()).collect();
                 let details = json!({"from": from.as_str(), "to": to.as_str(), "allowed": allowed});
-                vec![problem(Some(vec!["status".into()]), self.to_string(), Some(details))]
+                vec![problem(Some(vec![(*field).into()]), self.to_string(), Some(details))]
             }
             Self::Conflict { field, .. } => {
                 let details = json!({ "field": field });

@@ -12,6 +12,7 @@ revoke insert, update (stripe_payment_intent, status, attempt, captured_amount, 
     cancelled_at) on payments from mercato_app;
 revoke select (tenant_id, id, order_id, stripe_payment_intent) on payments from mercato_system;
 drop policy across_tenants on payments;
+drop index payments_id;
 drop index payments_intent;
 alter table payments
     drop column cancelled_at, drop column captured_at, drop column problem, drop column refunded_amount,

@@ -19,6 +19,7 @@ alter table payments
         check (status not in ('PAID', 'REFUNDED') or captured_at is not null);
 -- A webhook names an intent, and no tenant.
 create index payments_intent on payments (stripe_payment_intent);
+create index payments_id on payments (id);
 create policy across_tenants on payments for select to mercato_system using (true);
 grant select (tenant_id, id, order_id, stripe_payment_intent) on payments to mercato_system;
 grant insert, update (stripe_payment_intent, status, attempt, captured_amount, refunded_amount, problem, captured_at,
@@ -32,7 +33,7 @@ create table refunds (
     -- What is refunded: the payment's intent, or a stray one that paid the same order again.
     stripe_payment_intent text        not null,
     stripe_refund         text,
-    -- Null for all that the intent captured.
+    -- Null for all that is left, until Stripe tells how much that is.
     amount                numeric(10, 2) check (amount > 0),
     reason                text        not null
         check (reason in ('REQUESTED', 'ORDER_CANCELLED', 'AMOUNT_MISMATCH', 'CURRENCY_MISMATCH', 'DUPLICATE')),
@@ -51,7 +52,7 @@ create table refunds (
 create index refunds_tenant_payment on refunds (tenant_id, payment_id, created_at, id);
 create index refunds_tenant_order on refunds (tenant_id, order_id);
 select isolate_table('refunds');
-grant select, insert, update (stripe_refund, status, failure) on refunds to mercato_app;
+grant select, insert, update (stripe_refund, amount, status, failure) on refunds to mercato_app;
 create trigger set_updated_at before update on refunds for each row execute function set_updated_at();
 select audit_table('refunds', '{note}');
 

@@ -9,7 +9,7 @@ create table idempotency_keys (
     key         text        not null check (char_length(key) between 1 and 255),
     -- A keyed hash of the request: the same key with another request is refused.
     fingerprint text        not null,
-    -- The answer as JSON text; not jsonb, which would put its fields into another order. Null until the effect commits.
+    -- The answer, sealed: it may hold secrets. Null until the effect commits.
     response    text,
     created_at  timestamptz not null default now(),
     primary key (tenant_id, actor_id, operation, key)

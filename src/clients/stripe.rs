@@ -61,6 +61,9 @@ pub enum StripeError {
         /// Stripe's explanation.
         message: String,
     },
+    /// It had troubles of its own, and remembers this answer under the idempotency key. What was asked may have been done.
+    #[error("Stripe answered with status {0}")]
+    Broken(u16),
     /// It could not be reached, had troubles of its own, or did not let us in: a wrong key says nothing against a refund,
     /// which stays to be made. What was asked may have been done all the same.
     #[error("Stripe cannot be reached")]
@@ -141,6 +144,8 @@ pub struct Refund {
     pub id: String,
     /// Where it stands.
     pub status: RefundStatus,
+    /// How much, in the currency's smallest unit.
+    pub amount: Option<i64>,
     /// What all refunds of the charge come to, in the currency's smallest unit.
     pub total: Option<i64>,
     /// Why it failed, in a word.
@@ -173,7 +178,10 @@ impl Stripe {
     /// The `PaymentIntent` of that id.
     pub async fn intent(&self, id: &str) -> Result<Intent, StripeError> {
         let path = intent_path(id)?;
-        intent(&self.send(id, || self.request(Method::GET, &path)).await?)
+        match self.send(id, || self.request(Method::GET, &path)).await {
+            Ok(answer) => intent(&answer),
+            Err(error) => gone(id, error),
+        }
     }
 
     /// Cancels a `PaymentIntent`. One that was paid or cancelled before, or cannot be cancelled, is answered as it is.
@@ -185,7 +193,7 @@ impl Stripe {
             Err(StripeError::Refused { code: Some(code), .. }) if code == "payment_intent_unexpected_state" => {
                 self.intent(id).await
             }
-            Err(error) => Err(error),
+            Err(error) => gone(id, error),
         }
     }
 
@@ -198,6 +206,7 @@ impl Stripe {
         Ok(Refund {
             id: id_of(&answer)?,
             status: event::refund_status(answer["status"].as_str().unwrap_or_default()),
+            amount: answer["amount"].as_i64(),
             total: answer["charge"]["amount_refunded"].as_i64(),
             failure: answer["failure_reason"].as_str().map(str::to_owned),
         })
@@ -232,7 +241,7 @@ impl Stripe {
     }
 }
 
-/// Up to a hundred milliseconds, from what is known, so that many who failed together do not come back together.
+/// Up to an eighth of a second, from what is known, so that many who failed together do not come back together.
 fn jitter(key: &str, attempt: u32) -> Duration {
     let hash = digest(&SHA256, format!("{key}{attempt}").as_bytes());
     Duration::from_millis(hash.as_ref().first().copied().unwrap_or_default().into()) / 2
@@ -264,7 +273,11 @@ async fn once(request: RequestBuilder) -> Result<Value, (StripeError, bool)> {
     let error = answer.map(|answer| answer["error"].clone()).unwrap_or_default();
     let text = |field: &str| error[field].as_str().map(str::to_owned);
     // What a wrong key, a redirect or a proxy's page brings is no word on what was asked for.
-    let keeps_out = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    let keeps_out = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        || error["type"].as_str() == Some("idempotency_error");
+    if status.is_server_error() {
+        return Err((StripeError::Broken(status.as_u16()), again));
+    }
     if passes || keeps_out || !status.is_client_error() || !error.is_object() {
         let why = anyhow::anyhow!("status {status}, code {:?}", text("code"));
         return Err((StripeError::Unreachable(why), again));
@@ -287,6 +300,21 @@ fn intent(answer: &Value) -> Result<Intent, StripeError> {
         amount_received: answer["amount_received"].as_i64(),
         currency: answer["currency"].as_str().map(str::to_ascii_uppercase),
     })
+}
+
+/// An intent that this account does not know, like one of another account, can never be paid here.
+fn gone(id: &str, error: StripeError) -> Result<Intent, StripeError> {
+    match error {
+        StripeError::Refused { code: Some(code), .. } if code == "resource_missing" => Ok(Intent {
+            id: id.to_owned(),
+            client_secret: None,
+            status: IntentStatus::Cancelled,
+            amount: None,
+            amount_received: None,
+            currency: None,
+        }),
+        error => Err(error),
+    }
 }
 
 fn id_of(answer: &Value) -> Result<String, StripeError> {

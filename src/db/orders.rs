@@ -220,6 +220,11 @@ pub async fn insert(tx: &TenantTx, order: OrderInsert) -> Result<OrderRow> {
     })
 }
 
+/// An order as it is.
+pub async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<OrderRow>> {
+    tx.tx().find(orders::table.filter(orders::id.eq(id)).select(OrderRow::as_select())).await
+}
+
 /// An order, locked until the transaction ends.
 pub async fn lock(tx: &TenantTx, id: Uuid) -> Result<Option<OrderRow>> {
     tx.tx().find(orders::table.filter(orders::id.eq(id)).select(OrderRow::as_select()).for_no_key_update()).await

@@ -38,13 +38,15 @@ pub async fn add_unpaid(tx: &SystemTx, placed_before: DateTime<Utc>) -> Result<u
         "insert into payment_tasks (tenant_id, order_id)
          select tenant_id, id from orders
          where status = 'PENDING' and total_amount > 0 and created_at < ?
+           and not exists (select from payment_tasks t where t.tenant_id = orders.tenant_id and t.order_id = orders.id)
          order by created_at limit 1000
          on conflict do nothing",
     );
     tx.tx().execute(add.bind(placed_before).returning::<()>()).await
 }
 
-/// Takes tasks that are due. Others skip them for a minute or more, by when they are done or their taker is gone.
+/// Takes tasks that are due. Others skip them for two minutes: by then they are done, or their taker is most likely gone.
+/// (Were it not, both would do the same, with the same idempotency keys.)
 pub async fn take(tx: &SystemTx, limit: i32) -> Result<Vec<PaymentTask>> {
     let take = Sql::new(
         "with due as (
@@ -54,7 +56,7 @@ pub async fn take(tx: &SystemTx, limit: i32) -> Result<Vec<PaymentTask>> {
              for update skip locked
          )
          update payment_tasks t
-         set due_at = now() + interval '1 minute', attempts = t.attempts + 1
+         set due_at = now() + interval '2 minutes', attempts = t.attempts + 1
          from due
          where t.tenant_id = due.tenant_id and t.order_id = due.order_id
          returning t.tenant_id, t.order_id, t.due_at, t.attempts",
@@ -71,11 +73,12 @@ pub async fn finish(tx: &SystemTx, task: &PaymentTask) -> Result<()> {
     tx.tx().execute(diesel::delete(done)).await.map(|_| ())
 }
 
-/// Puts a task off until then, unless it was asked for again meanwhile.
-pub async fn postpone(tx: &SystemTx, task: &PaymentTask, until: DateTime<Utc>) -> Result<()> {
-    let later = payment_tasks::table
-        .filter(payment_tasks::tenant_id.eq(task.tenant_id))
-        .filter(payment_tasks::order_id.eq(task.order_id))
-        .filter(payment_tasks::due_at.eq(task.due_at));
-    tx.tx().execute(diesel::update(later).set(payment_tasks::due_at.eq(until))).await.map(|_| ())
+/// Puts a task off for so many seconds, unless it was asked for again meanwhile.
+pub async fn postpone(tx: &SystemTx, task: &PaymentTask, seconds: i32) -> Result<()> {
+    let later = Sql::new(
+        "update payment_tasks set due_at = now() + make_interval(secs => ?)
+         where tenant_id = ? and order_id = ? and due_at = ?",
+    );
+    let later = later.bind(seconds).bind(task.tenant_id).bind(task.order_id).bind(task.due_at);
+    tx.tx().execute(later.returning::<()>()).await.map(|_| ())
 }

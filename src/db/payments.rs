@@ -116,7 +116,7 @@ pub async fn of_order(tx: &TenantTx, order_id: Uuid) -> Result<Option<PaymentRow
     tx.tx().find(payments::table.filter(payments::order_id.eq(order_id)).select(PaymentRow::as_select())).await
 }
 
-/// Writes what has changed of a payment. The caller holds its order's lock.
+/// Writes all of a payment that can change. The caller holds its order's lock.
 pub async fn save(tx: &TenantTx, payment: PaymentRow) -> Result<PaymentRow> {
     let update = diesel::update(payments::table.filter(payments::id.eq(payment.id)))
         .set((

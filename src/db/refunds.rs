@@ -30,7 +30,7 @@ pub struct RefundRow {
     pub stripe_payment_intent: String,
     /// Stripe's id of the refund; none until Stripe has answered.
     pub stripe_refund: Option<String>,
-    /// How much; none stands for all that the intent captured.
+    /// How much; none stands for all that is left, until Stripe tells how much that is.
     pub amount: Option<Amount>,
     /// Why.
     pub reason: RefundReason,
@@ -98,7 +98,7 @@ pub struct RefundInsert {
     pub order_id: Uuid,
     /// The intent that captured the money.
     pub stripe_payment_intent: String,
-    /// How much; none stands for all that the intent captured.
+    /// How much; none stands for all that is left.
     pub amount: Option<Amount>,
     /// Why.
     pub reason: RefundReason,
@@ -130,11 +130,12 @@ pub async fn of_payment(tx: &TenantTx, payment_id: Uuid) -> Result<Vec<RefundRow
     tx.tx().load(query).await
 }
 
-/// Writes what has changed of a refund. The caller holds its order's lock.
+/// Writes all of a refund that can change. The caller holds its order's lock.
 pub async fn save(tx: &TenantTx, refund: RefundRow) -> Result<RefundRow> {
     let update = diesel::update(refunds::table.filter(refunds::id.eq(refund.id)))
         .set((
             refunds::stripe_refund.eq(refund.stripe_refund),
+            refunds::amount.eq(refund.amount.map(decimal)),
             refunds::status.eq(refund.status.as_str()),
             refunds::failure.eq(refund.failure),
         ))

@@ -31,6 +31,9 @@ use crate::domain::sources::SharedSources;
 /// How often an event is posted until somebody takes it.
 const DELIVERIES: u32 = 40;
 
+/// Where webhooks are posted.
+type Webhooks = Arc<Mutex<Option<String>>>;
+
 /// The simulated account. Clones are the same account.
 #[derive(Clone)]
 pub struct Simulator(Arc<Shared>);
@@ -41,8 +44,8 @@ struct Shared {
     /// Where the account is kept between runs.
     file: Option<PathBuf>,
     /// Where webhooks are posted; nowhere while there is none.
-    webhooks: Mutex<Option<String>>,
-    events: UnboundedSender<(String, String)>,
+    webhooks: Webhooks,
+    events: UnboundedSender<String>,
     /// How many events wait to be taken.
     untold: Arc<AtomicUsize>,
 }
@@ -67,8 +70,9 @@ impl Simulator {
         // Webhooks stay on this machine, where no proxy that the environment names would find them.
         let http = reqwest::Client::builder().no_proxy().build()?;
         let untold = Arc::default();
-        tokio::spawn(deliver(http, waiting, secrets, Arc::clone(&sources), Arc::clone(&untold)));
-        let webhooks = Mutex::new(None);
+        let webhooks = Webhooks::default();
+        let post = Post { http, webhooks: Arc::clone(&webhooks), secrets, sources: Arc::clone(&sources) };
+        tokio::spawn(deliver(post, waiting, Arc::clone(&untold)));
         Ok(Self(Arc::new(Shared { account: Mutex::new(account), sources, file, webhooks, events, untold })))
     }
 
@@ -130,33 +134,45 @@ impl Simulator {
     }
 
     fn tell(&self, kind: &str, object: &Value) {
-        let Some(url) = self.0.webhooks.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return };
+        if self.0.webhooks.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return;
+        }
         let id = format!("evt_sim{}", self.0.sources.id().simple());
         let created = self.0.sources.now().timestamp();
         let event = json!({"id": id, "object": "event", "type": kind, "created": created, "data": {"object": object}});
         self.0.untold.fetch_add(1, Ordering::SeqCst);
         // The receiver lives as long as tokio does.
-        let _ = self.0.events.send((url, event.to_string()));
+        let _ = self.0.events.send(event.to_string());
+    }
+}
+
+/// What it takes to post an event.
+struct Post {
+    http: reqwest::Client,
+    webhooks: Webhooks,
+    secrets: WebhookSecrets,
+    sources: SharedSources,
+}
+
+impl Post {
+    /// Posts an event to where webhooks go now, and tells whether it was taken, or nobody is there to take it.
+    async fn is_taken(&self, body: &str) -> bool {
+        let Some(url) = self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return true };
+        let signature = self.secrets.sign(body.as_bytes(), self.sources.now());
+        let request = self.http.post(url).header("Stripe-Signature", signature).timeout(Duration::from_secs(10));
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_owned());
+        request.send().await.is_ok_and(|answer| answer.status().is_success())
     }
 }
 
 /// Posts events in their order, each until it is taken.
-async fn deliver(
-    http: reqwest::Client,
-    mut waiting: UnboundedReceiver<(String, String)>,
-    secrets: WebhookSecrets,
-    sources: SharedSources,
-    untold: Arc<AtomicUsize>,
-) {
-    while let Some((url, body)) = waiting.recv().await {
+async fn deliver(post: Post, mut waiting: UnboundedReceiver<String>, untold: Arc<AtomicUsize>) {
+    while let Some(body) = waiting.recv().await {
         for attempt in 1..=DELIVERIES {
-            let signature = secrets.sign(body.as_bytes(), sources.now());
-            let request = http.post(&url).header("Stripe-Signature", signature).timeout(Duration::from_secs(10));
-            let request = request.header(header::CONTENT_TYPE, "application/json").body(body.clone());
-            if request.send().await.is_ok_and(|answer| answer.status().is_success()) {
+            if post.is_taken(&body).await {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(50) * attempt).await;
+            tokio::time::sleep(Duration::from_millis(20) * attempt).await;
         }
         untold.fetch_sub(1, Ordering::SeqCst);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection};
 use async_graphql::{Request, Response, Value};
-use aws_lc_rs::digest::{SHA256, digest};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::db::idempotency::{Kept, Keyed};
@@ -28,12 +28,14 @@ pub fn claim(services: &Services, caller: &Caller, request: &mut Request) -> Res
     let variables = serde_json::to_vec(&request.variables).map_err(Error::internal)?;
     let text = text_hash(request);
     let parts = [text.as_bytes(), name.as_deref().unwrap_or_default().as_bytes(), &variables];
+    // A new shop is no affair of the one that the request may name.
+    let tenant = caller.tenant.as_ref().filter(|_| operation != "tenantRegister");
     Ok(Some(Claim {
-        tenant_id: caller.tenant.as_ref().map_or(Uuid::nil(), |tenant| tenant.id),
+        tenant_id: tenant.map_or(Uuid::nil(), |tenant| tenant.id),
         actor_id: caller.user_id().unwrap_or_default(),
         operation,
         key: key.as_str().to_owned(),
-        fingerprint: services.fingerprints.of(&parts),
+        fingerprint: services.answers.fingerprint(&parts),
     }))
 }
 
@@ -48,7 +50,9 @@ fn mutation(document: &ExecutableDocument, name: Option<&str>) -> Result<Option<
         match &selection.node {
             Selection::Field(field) if field.node.name.node == "__typename" => {}
             Selection::Field(field) => fields.push(field.node.name.node.to_string()),
-            Selection::FragmentSpread(_) | Selection::InlineFragment(_) => fields.extend(["".into(), "".into()]),
+            Selection::FragmentSpread(_) | Selection::InlineFragment(_) => {
+                fields.extend([String::new(), String::new()]);
+            }
         }
     }
     match fields.pop() {
@@ -68,8 +72,7 @@ fn text_hash(request: &Request) -> String {
     {
         return hash.to_ascii_lowercase();
     }
-    let hash = digest(&SHA256, request.query.as_bytes());
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(&request.query))
 }
 
 impl Engine {
@@ -92,20 +95,52 @@ impl Engine {
             return self.replayed(key, &claim).await?.ok_or_else(gone);
         }
         if keyed.has_effect().await {
-            return finish(&keyed, response).await;
+            let response = self.finish(&keyed, &claim, response).await?;
+            // What a service announced when it had done its work, others can see only now.
+            self.services.work.notify_one();
+            return Ok(response);
         }
         // Another one that was refused alike may have been quicker; then its answer is the first.
-        if is_refusal(&response) && !self.services.db.keep_answer(&claim, text(&response)?).await? {
+        if is_refusal(&response) && !self.services.db.keep_answer(&claim, self.sealed(&claim, &response)?).await? {
             return Ok(self.replayed(key, &claim).await?.unwrap_or(response));
         }
         Ok(response)
+    }
+
+    /// Commits what was done together with its answer, unless a part of the answer could not be read: then nothing was done.
+    async fn finish(&self, keyed: &Keyed, claim: &Claim, mut response: Response) -> Result<Response> {
+        let failed = response.errors.iter().any(|error| {
+            let code = match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
+                Some(Value::String(name)) => Code::parse(name),
+                _ => None,
+            };
+            code.is_none_or(|code| code.status() >= 500)
+        });
+        if !failed {
+            keyed.commit(self.sealed(claim, &response)?).await?;
+            return Ok(response);
+        }
+        keyed.rollback().await;
+        response.data = Value::Null;
+        for error in &mut response.errors {
+            if let Some(extensions) = &mut error.extensions {
+                extensions.set("retryable", true);
+            }
+        }
+        Ok(response)
+    }
+
+    fn sealed(&self, claim: &Claim, response: &Response) -> Result<String> {
+        let text = serde_json::to_string(response).map_err(Error::internal)?;
+        self.services.answers.seal(&claim.fingerprint, text)
     }
 
     async fn replayed(&self, key: &IdempotencyKey, claim: &Claim) -> Result<Option<Response>> {
         match self.services.db.answer_of(claim).await? {
             None => Ok(None),
             Some(Kept::OtherRequest) => Err(Error::IdempotencyKeyReused),
-            Some(Kept::Answer(text)) => {
+            Some(Kept::Answer(sealed)) => {
+                let text = self.services.answers.open(&claim.fingerprint, &sealed)?;
                 key.set_replayed();
                 serde_json::from_str(&text).map(Some).map_err(Error::internal)
             }
@@ -113,34 +148,8 @@ impl Engine {
     }
 }
 
-/// Commits what was done together with its answer, unless a part of the answer could not be read: then nothing was done.
-async fn finish(keyed: &Keyed, mut response: Response) -> Result<Response> {
-    let failed = response.errors.iter().any(|error| {
-        let code = match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
-            Some(Value::String(name)) => Code::parse(name),
-            _ => None,
-        };
-        code.is_none_or(|code| code.status() >= 500)
-    });
-    if !failed {
-        keyed.commit(text(&response)?).await?;
-        return Ok(response);
-    }
-    keyed.rollback().await;
-    response.data = Value::Null;
-    for error in &mut response.errors {
-        if let Some(extensions) = &mut error.extensions {
-            extensions.set("retryable", true);
-        }
-    }
-    Ok(response)
-}
-
-fn text(response: &Response) -> Result<String> {
-    serde_json::to_string(response).map_err(Error::internal)
-}
-
-/// Whether the service refused for a reason that other input would not have changed: that answer is kept too.
+/// Whether the service refused for another reason than malformed input, as far as the client asked to hear of it: that
+/// answer is kept too.
 fn is_refusal(response: &Response) -> bool {
     let Value::Object(data) = &response.data else { return false };
     let errors = data.values().filter_map(|payload| match payload {

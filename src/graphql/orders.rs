@@ -346,6 +346,8 @@ impl OrderMutation {
     #[graphql(guard = "Access::User")]
     async fn order_cancel(&self, ctx: &Context<'_>, id: Id) -> async_graphql::Result<OrderCancelPayload> {
         let request = ctx.request();
-        OrderCancelPayload::of(orders::cancel(&request.services, &request.caller, id.0).await)
+        OrderCancelPayload::of(
+            orders::set_status(&request.services, &request.caller, id.0, domain::OrderStatus::Cancelled).await,
+        )
     }
 }

@@ -16,7 +16,7 @@ use crate::graphql::guards::Access;
 use crate::graphql::orders::Order;
 use crate::graphql::pagination::Connection;
 use crate::graphql::scalars::{Decimal, Id, Money};
-use crate::services::payments;
+use crate::services::{payments, refunds};
 
 /// Where a payment stands.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Payment {
         Ok(Order(order.ok_or_else(missing)?))
     }
 
-    /// Stripe's id of the PaymentIntent. Null until Stripe has answered.
+    /// Stripe's id of the `PaymentIntent`. Null until Stripe has answered.
     async fn stripe_payment_intent(&self) -> Option<&str> {
         self.0.stripe_payment_intent.as_deref()
     }
@@ -170,7 +170,7 @@ impl Refund {
         Id(self.0.payment_id)
     }
 
-    /// How much. Null stands for all that was captured.
+    /// How much. Null stands for all that is left, until Stripe tells how much that is.
     async fn amount(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Money>> {
         Ok(self.0.amount.map(|amount| Money::new(ctx, amount)).transpose()?)
     }
@@ -190,14 +190,15 @@ impl Refund {
         self.0.note.as_deref().filter(|_| ctx.request().caller.is_staff())
     }
 
-    /// Stripe's id of the refund. Null until Stripe has answered.
-    async fn stripe_refund(&self) -> Option<&str> {
-        self.0.stripe_refund.as_deref()
+    /// Stripe's id of the refund. For MERCHANT and ADMIN; null for others, and until Stripe has answered.
+    async fn stripe_refund(&self, ctx: &Context<'_>) -> Option<&str> {
+        self.0.stripe_refund.as_deref().filter(|_| ctx.request().caller.is_staff())
     }
 
-    /// Stripe's code for why it failed, like `charge_already_refunded`. Null unless it did.
-    async fn failure(&self) -> Option<&str> {
-        self.0.failure.as_deref()
+    /// Stripe's code for why it failed, like `charge_already_refunded`. For MERCHANT and ADMIN; null for others, and
+    /// unless it failed.
+    async fn failure(&self, ctx: &Context<'_>) -> Option<&str> {
+        self.0.failure.as_deref().filter(|_| ctx.request().caller.is_staff())
     }
 
     /// When it was asked for.
@@ -290,7 +291,7 @@ pub struct PaymentMutation;
 
 #[Object]
 impl PaymentMutation {
-    /// Asks Stripe for the money of an order that waits for it. Asked again, it answers with the same PaymentIntent.
+    /// Asks Stripe for the money of an order that waits for it. Asked again, it answers with the same `PaymentIntent`.
     /// Requires CUSTOMER for one's own order, or MERCHANT or ADMIN.
     #[graphql(guard = "Access::User")]
     async fn payment_intent_create(
@@ -316,7 +317,7 @@ impl PaymentMutation {
         let RefundCreateInput { payment_id, amount, note } = input;
         let amount = amount.map(|amount| amount.amount("amount")).transpose();
         let refunded = match amount {
-            Ok(amount) => payments::refund(&request.services, &request.caller, payment_id.0, amount, note).await,
+            Ok(amount) => refunds::create(&request.services, &request.caller, payment_id.0, amount, note).await,
             Err(wrong) => Err(wrong),
         };
         RefundCreatePayload::of(refunded)

@@ -99,7 +99,11 @@ pub fn examples(product: Option<Uuid>) -> Vec<Example> {
         ),
         example("Place an order", include_str!("../../assets/graphiql/examples/place-an-order.graphql"), order),
         example("Pay an order", include_str!("../../assets/graphiql/examples/pay-an-order.graphql"), pay.to_owned()),
-        example("Move an order", include_str!("../../assets/graphiql/examples/move-an-order.graphql"), advance.to_owned()),
+        example(
+            "Move an order",
+            include_str!("../../assets/graphiql/examples/move-an-order.graphql"),
+            advance.to_owned(),
+        ),
         example("Who am I", include_str!("../../assets/graphiql/examples/who-am-i.graphql"), String::new()),
         example("My orders", include_str!("../../assets/graphiql/examples/my-orders.graphql"), String::new()),
     ]

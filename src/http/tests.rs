@@ -16,7 +16,7 @@ use crate::clients::stripe::{Stripe, StripeSettings, WebhookSecrets};
 use crate::db::Db;
 use crate::domain::sources::{SharedSources, SystemSources};
 use crate::services::Services;
-use crate::services::idempotency::Fingerprints;
+use crate::services::idempotency::Answers;
 use crate::services::passwords::Passwords;
 use crate::services::payments::PaymentSettings;
 use crate::services::tenants::TenantDirectory;
@@ -36,7 +36,7 @@ fn state() -> Arc<HttpState> {
         directory: TenantDirectory::new(db.clone()),
         passwords: Passwords::new(1).unwrap(),
         tokens: Arc::new(Tokens::new(KEY.as_bytes(), Arc::clone(&sources)).unwrap()),
-        fingerprints: Fingerprints::new(KEY.as_bytes()),
+        answers: Answers::new(KEY.as_bytes()),
         stripe: Stripe::new(StripeSettings {
             secret_key: "sk_test".into(),
             api_base: "http://127.0.0.1:1".into(),
@@ -44,7 +44,7 @@ fn state() -> Arc<HttpState> {
         })
         .unwrap(),
         webhook_secrets: WebhookSecrets::new(vec!["whsec_test".into()]),
-        payments: PaymentSettings { order_ttl: Duration::from_secs(3600) },
+        payments: PaymentSettings { order_ttl: Duration::from_hours(1) },
         work: Arc::default(),
         metrics: Metrics::new().unwrap(),
         sources,

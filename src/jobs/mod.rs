@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::services::{Services, settlement};
 
 /// How often what has had its day is swept out.
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 /// How long Stripe's event ids are kept. Stripe tries for three days to deliver an event.
 const EVENTS_KEPT: chrono::Duration = chrono::Duration::days(30);
@@ -34,20 +34,25 @@ pub async fn run(services: Arc<Services>, poll: Duration, stop: impl Future<Outp
     }
 }
 
+/// What does not find, or cannot settle, does not keep the other from trying.
 async fn find_and_settle(services: &Services) -> Result<()> {
-    settlement::find_unpaid(services).await?;
-    settle(services).await
+    let found = settlement::find_unpaid(services).await;
+    settle(services).await.and(found.map(|_| ()))
 }
 
-/// Settles until nothing is due.
+/// Settles what is due, and comes back for more after others had their turn.
 async fn settle(services: &Services) -> Result<()> {
-    while settlement::settle_due(services).await? > 0 {}
+    if settlement::settle_due(services).await? > 0 {
+        services.work.notify_one();
+    }
     Ok(())
 }
 
 async fn sweep(services: &Services) -> Result<()> {
     let tx = services.db.system(SystemReason::Sweep, None).await?;
     idempotency::sweep(&tx).await?;
+    tx.commit().await?;
+    let tx = services.db.system(SystemReason::Sweep, None).await?;
     payments::forget_events(&tx, services.sources.now() - EVENTS_KEPT).await?;
     tx.commit().await
 }

@@ -62,12 +62,13 @@ pub struct IntentCreate {
     "stripePaymentIntent": "pi_3Example", "clientSecret": "pi_3Example_secret_abc", "amount": "39.98",
     "currency": "USD", "status": "PENDING",
 })))]
+#[expect(clippy::struct_field_names, reason = "what the field is called on the wire")]
 pub struct Intent {
     /// The payment's id.
     payment_id: Uuid,
     /// The order that it pays.
     order_id: Uuid,
-    /// Stripe's id of the PaymentIntent.
+    /// Stripe's id of the `PaymentIntent`.
     stripe_payment_intent: Option<String>,
     /// What Stripe's own library in the browser needs to take the money. Not to be logged or put into a URL.
     client_secret: String,
@@ -89,7 +90,7 @@ pub struct Receipt {
 
 /// Ask for an order's money
 ///
-/// Makes the PaymentIntent of an order that waits for its payment. Asked again, it answers with the same one. Customers
+/// Makes the `PaymentIntent` of an order that waits for its payment. Asked again, it answers with the same one. Customers
 /// may do so for their own orders.
 #[utoipa::path(
     post, path = "/payments/intents", operation_id = "createPaymentIntent", tag = "Payments",

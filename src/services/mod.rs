@@ -7,6 +7,7 @@ pub mod orders;
 pub mod passwords;
 pub mod payments;
 pub mod products;
+pub mod refunds;
 pub mod settlement;
 pub mod tenants;
 pub mod tokens;
@@ -19,7 +20,7 @@ use tokio::sync::Notify;
 use crate::clients::stripe::{Stripe, WebhookSecrets};
 use crate::db::Db;
 use crate::domain::sources::SharedSources;
-use crate::services::idempotency::Fingerprints;
+use crate::services::idempotency::Answers;
 use crate::services::passwords::Passwords;
 use crate::services::payments::PaymentSettings;
 use crate::services::tenants::TenantDirectory;
@@ -37,8 +38,8 @@ pub struct Services {
     pub passwords: Passwords,
     /// Issuing and checking access tokens.
     pub tokens: Arc<Tokens>,
-    /// Telling requests with an `Idempotency-Key` apart.
-    pub fingerprints: Fingerprints,
+    /// Telling requests with an `Idempotency-Key` apart, and keeping their answers.
+    pub answers: Answers,
     /// Finding shops by what requests call them.
     pub directory: TenantDirectory,
     /// The payment provider.

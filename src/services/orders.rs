@@ -12,7 +12,7 @@ use crate::domain::money::Amount;
 use crate::domain::orders::{NewOrder, NewOrderItem, OrderStatus};
 use crate::domain::validation;
 use crate::error::{Error, FieldError, Result, Shortage};
-use crate::services::{Services, payments};
+use crate::services::{Services, refunds};
 
 /// One product of a basket: how many pieces over all its lines, and the first of these lines.
 struct Wish {
@@ -50,17 +50,9 @@ pub async fn create(services: &Services, caller: &Caller, new: NewOrder) -> Resu
     Ok(order)
 }
 
-/// Moves an order along the state machine. Going to CANCELLED gives the stock back, and what was paid.
+/// Moves an order along the state machine. Going to CANCELLED gives the stock back, once, and what was paid. Customers may
+/// do so with their own, until it is packed.
 pub async fn set_status(services: &Services, caller: &Caller, id: Uuid, to: OrderStatus) -> Result<OrderRow> {
-    transition(services, caller, id, to).await
-}
-
-/// Calls an order off and gives its stock back, once, and what was paid. Customers may do so with their own, until it is packed.
-pub async fn cancel(services: &Services, caller: &Caller, id: Uuid) -> Result<OrderRow> {
-    transition(services, caller, id, OrderStatus::Cancelled).await
-}
-
-async fn transition(services: &Services, caller: &Caller, id: Uuid, to: OrderStatus) -> Result<OrderRow> {
     let tx = services.db.tenant(caller).await?;
     let order = orders::lock(&tx, id).await?.filter(|order| is_visible(caller, order));
     let order = order.ok_or(Error::not_found_at("Order", "id"))?;
@@ -70,14 +62,14 @@ async fn transition(services: &Services, caller: &Caller, id: Uuid, to: OrderSta
         tx.rollback().await?;
         // Where it may go is for staff to choose; customers can only cancel, which is what was just refused.
         let allowed = if caller.is_staff() { from.allowed() } else { &[] };
-        return Err(Error::InvalidStatusTransition { from, to, allowed });
+        return Err(Error::InvalidStatusTransition { from, to, allowed, field: "status" });
     }
     let order = orders::set_status(&tx, id, to).await?;
     if to == OrderStatus::Cancelled {
         inventory::give_back(&tx, id).await?;
     }
     if from == OrderStatus::Pending || to == OrderStatus::Cancelled {
-        payments::let_go(services, &tx, &order).await?;
+        refunds::let_go(services, &tx, &order).await?;
     }
     tx.commit().await?;
     services.work.notify_one();

@@ -10,17 +10,16 @@ use uuid::Uuid;
 use crate::clients::stripe::{Event, Intent, IntentStatus, Metadata, NewIntent, StripeError};
 use crate::db::orders::{self, OrderRow};
 use crate::db::payments::{self, PaymentRow};
-use crate::db::refunds::{self, RefundInsert, RefundRow};
 use crate::db::tenants::TenantKey;
 use crate::db::{SystemReason, TenantTx, payment_tasks};
 use crate::domain::actor::{Actor, Caller, RequestId};
 use crate::domain::money::Amount;
 use crate::domain::orders::OrderStatus;
-use crate::domain::payments::{Captured, Fact, PaymentStatus, RefundReason, RefundStatus, Standing, Verdict};
-use crate::domain::validation;
+use crate::domain::payments::{Captured, Fact, PaymentStatus, Standing, Verdict};
 use crate::error::{Error, Result};
 use crate::services::Services;
 use crate::services::orders::is_visible;
+use crate::services::refunds::{self, Owed, owe};
 
 /// What of payments can be set.
 #[derive(Clone, Copy, Debug)]
@@ -41,18 +40,50 @@ pub struct Intended {
 /// Asks Stripe for the money of an order. Asked again, it answers with the same intent.
 ///
 /// The payment is written before Stripe is asked, and its id makes the idempotency key: whatever happens between
-/// Stripe's answer and our commit, the next attempt finds the same intent.
+/// Stripe's answer and our commit, the next attempt finds the same intent for as long as Stripe remembers the key.
 pub async fn create_intent(services: &Services, caller: &Caller, order_id: Uuid) -> Result<Intended> {
     // An intent that was cancelled at Stripe's side is replaced once; a second one is nothing that happens by itself.
     for _ in 0..2 {
         let payment = prepare(services, caller, order_id).await?;
-        let intent = intent_of(services, caller.tenant()?.id, &payment).await?;
+        let intent = match intent_of(services, caller.tenant()?.id, &payment).await {
+            Ok(intent) => intent,
+            Err(failure) => return Err(not_made(services, caller, &payment, failure).await?),
+        };
+        if intent.status == IntentStatus::Cancelled {
+            note(services, caller, &payment, &intent).await?;
+            continue;
+        }
         if let Some(payment) = record(services, caller, &payment, &intent).await? {
             let no_secret = || Error::PaymentProvider(anyhow::anyhow!("an intent without a client secret"));
             return Ok(Intended { payment, client_secret: intent.client_secret.ok_or_else(no_secret)? });
         }
     }
     Err(Error::PaymentProvider(anyhow::anyhow!("Stripe cancels every intent of this order")))
+}
+
+/// What to answer when Stripe makes no intent. An answer that Stripe would repeat under the same key makes the next
+/// attempt take another; should an intent have been made all the same, nobody has what it takes to pay it.
+pub(super) async fn not_made(
+    services: &Services,
+    caller: &Caller,
+    payment: &PaymentRow,
+    failure: StripeError,
+) -> Result<Error> {
+    if matches!(failure, StripeError::Broken(_)) && payment.stripe_payment_intent.is_none() {
+        let tx = services.db.unkeyed().tenant(caller).await?;
+        let (_, now) = locked(&tx, payment.order_id).await?;
+        if now.attempt == payment.attempt && now.stripe_payment_intent.is_none() {
+            payments::save(&tx, PaymentRow { attempt: now.attempt + 1, ..now }).await?;
+        }
+        tx.commit().await?;
+    }
+    Ok(match failure {
+        StripeError::Refused { code: Some(code), .. } if code.starts_with("amount_too_") => {
+            let message = format!("{} {} is less or more than can be paid at once", payment.amount, payment.currency);
+            Error::field("orderId", message)
+        }
+        failure => failure.into(),
+    })
 }
 
 /// The order's payment, opened when it has none.
@@ -86,7 +117,7 @@ async fn prepare(services: &Services, caller: &Caller, order_id: Uuid) -> Result
 }
 
 fn not_payable(order: &OrderRow) -> Error {
-    Error::InvalidStatusTransition { from: order.status, to: OrderStatus::Paid, allowed: &[] }
+    Error::InvalidStatusTransition { from: order.status, to: OrderStatus::Paid, allowed: &[], field: "orderId" }
 }
 
 fn check_payable(total: Amount, currency: &str) -> Result<()> {
@@ -98,22 +129,22 @@ fn check_payable(total: Amount, currency: &str) -> Result<()> {
 }
 
 /// The payment's intent as Stripe has it, made when there is none. No transaction is open meanwhile.
-pub(super) async fn intent_of(services: &Services, tenant_id: Uuid, payment: &PaymentRow) -> Result<Intent> {
-    let intent = match &payment.stripe_payment_intent {
-        Some(id) => services.stripe.intent(id).await,
-        None => {
-            let amount = payment.amount.to_minor(&payment.currency);
-            let amount = amount.ok_or_else(|| Error::internal(anyhow::anyhow!("a payment of a fraction")))?;
-            let new = NewIntent {
-                amount,
-                currency: payment.currency.clone(),
-                idempotency_key: format!("mercato-payment-{}-{}", payment.id, payment.attempt),
-                metadata: Metadata { tenant_id, order_id: payment.order_id, payment_id: payment.id },
-            };
-            services.stripe.create_intent(new).await
-        }
+pub(super) async fn intent_of(
+    services: &Services,
+    tenant_id: Uuid,
+    payment: &PaymentRow,
+) -> Result<Intent, StripeError> {
+    if let Some(id) = &payment.stripe_payment_intent {
+        return services.stripe.intent(id).await;
+    }
+    let new = NewIntent {
+        // Checked when the payment was opened.
+        amount: payment.amount.to_minor(&payment.currency).unwrap_or_default(),
+        currency: payment.currency.clone(),
+        idempotency_key: format!("mercato-payment-{}-{}", payment.id, payment.attempt),
+        metadata: Metadata { tenant_id, order_id: payment.order_id, payment_id: payment.id },
     };
-    Ok(intent?)
+    services.stripe.create_intent(new).await
 }
 
 impl From<StripeError> for Error {
@@ -122,7 +153,7 @@ impl From<StripeError> for Error {
     }
 }
 
-/// Writes down which intent the payment has, and what Stripe told of it. None when it is cancelled and another is due.
+/// Writes down which intent the payment has, and what Stripe told of it. None when it has another one by now.
 async fn record(
     services: &Services,
     caller: &Caller,
@@ -135,6 +166,9 @@ async fn record(
         return Ok(None);
     }
     let payment = adopt(&tx, payment, &intent.id).await?;
+    if payment.stripe_payment_intent.as_deref() != Some(&intent.id) {
+        return Ok(None);
+    }
     if let Some(fact) = fact_of(intent) {
         apply(services, &tx, asked.order_id, &intent.id, &fact).await?;
     }
@@ -146,19 +180,15 @@ async fn record(
     let payment = payments::find(&tx, payment.id).await?.ok_or_else(vanished)?;
     tx.commit().await?;
     services.work.notify_one();
-    match payment {
-        _ if order_left => Err(not_payable(&order)),
-        payment if payment.cancelled_at.is_some() => Ok(None),
-        payment => Ok(Some(payment)),
-    }
+    if order_left { Err(not_payable(&order)) } else { Ok(Some(payment)) }
 }
 
-fn vanished() -> Error {
+pub(super) fn vanished() -> Error {
     Error::internal(anyhow::anyhow!("an order or payment vanished"))
 }
 
 /// An order and its payment, locked: the order's lock guards all that belongs to it.
-async fn locked(tx: &TenantTx, order_id: Uuid) -> Result<(OrderRow, PaymentRow)> {
+pub(super) async fn locked(tx: &TenantTx, order_id: Uuid) -> Result<(OrderRow, PaymentRow)> {
     let order = orders::lock(tx, order_id).await?.ok_or_else(vanished)?;
     Ok((order, payments::of_order(tx, order_id).await?.ok_or_else(vanished)?))
 }
@@ -169,6 +199,25 @@ pub(super) async fn adopt(tx: &TenantTx, payment: PaymentRow, intent: &str) -> R
         return Ok(payment);
     }
     payments::save(tx, PaymentRow { stripe_payment_intent: Some(intent.to_owned()), ..payment }).await
+}
+
+/// Writes down what Stripe says of an intent, in a transaction of its own, and returns the intent's id.
+pub(super) async fn note(
+    services: &Services,
+    caller: &Caller,
+    payment: &PaymentRow,
+    intent: &Intent,
+) -> Result<String> {
+    let tx = services.db.unkeyed().tenant(caller).await?;
+    let (_, now) = locked(&tx, payment.order_id).await?;
+    if now.attempt == payment.attempt {
+        adopt(&tx, now, &intent.id).await?;
+    }
+    if let Some(fact) = fact_of(intent) {
+        apply(services, &tx, payment.order_id, &intent.id, &fact).await?;
+    }
+    tx.commit().await?;
+    Ok(intent.id.clone())
 }
 
 /// What an intent, as Stripe has it, says beyond its existence.
@@ -229,6 +278,9 @@ pub async fn receive(services: &Services, request_id: RequestId, signature: &str
 /// alike. Under the order's lock, and as often and in whatever order it comes, with the same end.
 pub(super) async fn apply(services: &Services, tx: &TenantTx, order_id: Uuid, intent: &str, fact: &Fact) -> Result<()> {
     let (order, mut payment) = locked(tx, order_id).await?;
+    if let Fact::RefundChanged { refund, status } = fact {
+        return refunds::change(tx, payment, refund, *status).await;
+    }
     match &payment.stripe_payment_intent {
         Some(own) if own == intent => {}
         // Stripe's word came before our own commit. Only money proves that an unknown intent is the payment's.
@@ -236,7 +288,7 @@ pub(super) async fn apply(services: &Services, tx: &TenantTx, order_id: Uuid, in
             payment.stripe_payment_intent = Some(intent.to_owned());
         }
         None => return Ok(()),
-        Some(_) => return give_back_stray(services, tx, &payment, intent, fact).await,
+        Some(_) => return refunds::give_back_stray(services, tx, &payment, intent, fact).await,
     }
     match fact {
         Fact::Captured(captured) => capture(services, tx, &order, payment, captured).await.map(|_| ()),
@@ -247,14 +299,16 @@ pub(super) async fn apply(services: &Services, tx: &TenantTx, order_id: Uuid, in
             let cancelled_at = Some(services.sources.now());
             payments::save(tx, PaymentRow { cancelled_at, ..payment }).await.map(|_| ())
         }
-        Fact::Failed | Fact::Cancelled => Ok(()),
+        Fact::Failed | Fact::Cancelled | Fact::RefundChanged { .. } => Ok(()),
         Fact::Refunded { captured, total } => {
             let payment = capture(services, tx, &order, payment, captured).await?;
+            let failed = refunds::failed(tx, &payment).await?;
             let given_back = Amount::from_minor(*total, &payment.currency).unwrap_or_default();
-            let is_all = captured.amount.is_some_and(|captured| *total >= captured);
+            // An event from before a refund failed still counts it.
+            let given_back = given_back.min(payment.captured_amount.checked_sub(failed).unwrap_or_default());
+            let is_all = failed == Amount::default() && captured.amount.is_some_and(|captured| *total >= captured);
             payments::save(tx, refunded_to(payment, given_back, is_all)).await.map(|_| ())
         }
-        Fact::RefundChanged { refund, status } => change_refund(tx, payment, refund, *status).await,
     }
 }
 
@@ -263,7 +317,7 @@ pub(super) fn refunded_to(payment: PaymentRow, total: Amount, is_all: bool) -> P
     let refunded_amount = payment.refunded_amount.max(total.min(payment.captured_amount));
     let is_all = is_all || (refunded_amount == payment.captured_amount && refunded_amount > Amount::default());
     let status = if is_all { PaymentStatus::Refunded } else { payment.status };
-    PaymentRow { refunded_amount, status, ..payment }
+    PaymentRow { status, refunded_amount, ..payment }
 }
 
 /// Takes note of captured money, once, and lets it pay the order or goes about giving it back.
@@ -304,137 +358,4 @@ async fn capture(
             Ok(flagged)
         }
     }
-}
-
-/// What is to be given back of a payment.
-struct Owed {
-    intent: String,
-    amount: Option<Amount>,
-    reason: RefundReason,
-    note: Option<String>,
-}
-
-/// Writes down that money is to be given back, and that there is work to do.
-async fn owe(services: &Services, tx: &TenantTx, payment: &PaymentRow, owed: Owed) -> Result<RefundRow> {
-    let refund = RefundInsert {
-        id: services.sources.id(),
-        payment_id: payment.id,
-        order_id: payment.order_id,
-        stripe_payment_intent: owed.intent,
-        amount: owed.amount,
-        reason: owed.reason,
-        note: owed.note,
-    };
-    let refund = refunds::insert(tx, refund).await?;
-    payment_tasks::add(tx, payment.order_id).await?;
-    Ok(refund)
-}
-
-/// An intent that is not the payment's captured money for the same order: it is given back, once.
-async fn give_back_stray(
-    services: &Services,
-    tx: &TenantTx,
-    payment: &PaymentRow,
-    intent: &str,
-    fact: &Fact,
-) -> Result<()> {
-    let known = refunds::of_payment(tx, payment.id).await?.iter().any(|refund| refund.stripe_payment_intent == intent);
-    if !matches!(fact, Fact::Captured(_)) || known {
-        return Ok(());
-    }
-    tracing::warn!(payment = %payment.id, "an order was paid a second time; the second payment is refunded");
-    let owed = Owed { intent: intent.to_owned(), amount: None, reason: RefundReason::Duplicate, note: None };
-    owe(services, tx, payment, owed).await.map(|_| ())
-}
-
-/// Moves a refund on. One that failed stays so; one that fails late makes its money refundable again.
-async fn change_refund(tx: &TenantTx, payment: PaymentRow, stripe_refund: &str, status: RefundStatus) -> Result<()> {
-    let known = refunds::of_payment(tx, payment.id).await?;
-    let Some(refund) = known.into_iter().find(|refund| refund.stripe_refund.as_deref() == Some(stripe_refund)) else {
-        return Ok(());
-    };
-    let (before, amount) = (refund.status, refund.amount);
-    match (before, status) {
-        (RefundStatus::Pending, RefundStatus::Succeeded) => {
-            refunds::save(tx, RefundRow { status, ..refund }).await?;
-        }
-        (RefundStatus::Pending | RefundStatus::Succeeded, RefundStatus::Failed) => {
-            let failure = refund.failure.clone().or(Some("failed".into()));
-            refunds::save(tx, RefundRow { status, failure, ..refund }).await?;
-            let returned = amount.unwrap_or(payment.captured_amount);
-            let refunded_amount = payment.refunded_amount.checked_sub(returned).unwrap_or_default();
-            let status = match payment.status {
-                PaymentStatus::Refunded if refunded_amount < payment.captured_amount => PaymentStatus::Paid,
-                status => status,
-            };
-            payments::save(tx, PaymentRow { refunded_amount, status, ..payment }).await?;
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-/// Gives a part of a payment back, or all that is left of it. Stripe is asked once this is committed; what it answers
-/// shows in the refund's status.
-pub async fn refund(
-    services: &Services,
-    caller: &Caller,
-    payment_id: Uuid,
-    amount: Option<Amount>,
-    note: Option<String>,
-) -> Result<RefundRow> {
-    let note = note.map(|note| validation::check_text::<0, 500>("note", note)).transpose()?;
-    let tx = services.db.tenant(caller).await?;
-    let payment = payments::find(&tx, payment_id).await?.ok_or(Error::not_found_at("Payment", "paymentId"))?;
-    let (_, payment) = locked(&tx, payment.order_id).await?;
-    let (Some(intent), true) = (payment.stripe_payment_intent.clone(), payment.captured_at.is_some()) else {
-        return Err(Error::Conflict {
-            field: "paymentId",
-            message: "nothing was paid yet, so nothing can be given back",
-        });
-    };
-    let left = refundable(&tx, &payment).await?;
-    let amount = amount.unwrap_or(left);
-    if left == Amount::default() {
-        return Err(Error::Conflict { field: "paymentId", message: "all of it was given back, or is about to be" });
-    }
-    if amount == Amount::default() || amount > left {
-        return Err(Error::field("amount", format!("must be more than nothing and at most {left}, which is left")));
-    }
-    if amount.to_minor(&payment.currency).is_none() {
-        let message = format!("must be a whole amount: {} has no smaller unit", payment.currency);
-        return Err(Error::field("amount", message));
-    }
-    let owed = Owed { intent, amount: Some(amount), reason: RefundReason::Requested, note };
-    let refund = owe(services, &tx, &payment, owed).await?;
-    tx.commit().await?;
-    services.work.notify_one();
-    Ok(refund)
-}
-
-/// What of the captured money is neither given back nor promised.
-async fn refundable(tx: &TenantTx, payment: &PaymentRow) -> Result<Amount> {
-    let pending = refunds::of_payment(tx, payment.id).await?;
-    let pending = pending.iter().filter(|refund| refund.status == RefundStatus::Pending);
-    let own = pending.filter(|refund| Some(&refund.stripe_payment_intent) == payment.stripe_payment_intent.as_ref());
-    let left = own.fold(payment.captured_amount.checked_sub(payment.refunded_amount), |left, refund| {
-        left?.checked_sub(refund.amount.unwrap_or(payment.captured_amount))
-    });
-    Ok(left.unwrap_or_default())
-}
-
-/// What becomes of the money when an order no longer waits for it: what was captured for one that is now cancelled is
-/// given back, and an intent that is still open is cancelled. In the transaction that moves the order.
-pub(super) async fn let_go(services: &Services, tx: &TenantTx, order: &OrderRow) -> Result<()> {
-    let Some(payment) = payments::of_order(tx, order.id).await? else { return Ok(()) };
-    if payment.is_open() {
-        return payment_tasks::add(tx, order.id).await;
-    }
-    let left = refundable(tx, &payment).await?;
-    if order.status != OrderStatus::Cancelled || left == Amount::default() {
-        return Ok(());
-    }
-    let intent = payment.stripe_payment_intent.clone().ok_or_else(vanished)?;
-    let owed = Owed { intent, amount: Some(left), reason: RefundReason::OrderCancelled, note: None };
-    owe(services, tx, &payment, owed).await.map(|_| ())
 }

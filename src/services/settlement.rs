@@ -4,9 +4,10 @@
 //! Everything here looks at what is, does what is due and writes down what Stripe said; so it can be cut off anywhere,
 //! run twice at once, and simply be done again.
 
+use futures_util::future::join_all;
 use uuid::Uuid;
 
-use crate::clients::stripe::{Intent, Metadata, NewRefund, Refund, StripeError};
+use crate::clients::stripe::{Metadata, NewRefund, Refund, StripeError};
 use crate::db::orders::{self, OrderRow};
 use crate::db::payment_tasks::{self, PaymentTask};
 use crate::db::payments::{self, PaymentRow};
@@ -16,13 +17,13 @@ use crate::db::{SystemReason, inventory};
 use crate::domain::actor::{Actor, Caller, RequestId};
 use crate::domain::money::Amount;
 use crate::domain::orders::OrderStatus;
-use crate::domain::payments::RefundStatus;
+use crate::domain::payments::{RefundReason, RefundStatus};
 use crate::error::{Error, Result};
 use crate::services::Services;
-use crate::services::payments::{adopt, apply, fact_of, intent_of, refunded_to};
+use crate::services::payments::{fact_of, intent_of, locked, not_made, note, refunded_to};
 
-/// How many tasks are taken at a time.
-const BATCH: i32 = 20;
+/// How many orders are settled at the same time.
+const AT_ONCE: i32 = 8;
 
 /// Finds orders that waited too long for their payment. Returns how many there are.
 pub async fn find_unpaid(services: &Services) -> Result<usize> {
@@ -36,27 +37,32 @@ pub async fn find_unpaid(services: &Services) -> Result<usize> {
 /// Settles what is due, and returns how many orders that were. A failure puts one order off and stops none of the others.
 pub async fn settle_due(services: &Services) -> Result<usize> {
     let tx = services.db.system(SystemReason::Settle, None).await?;
-    let tasks = payment_tasks::take(&tx, BATCH).await?;
+    let tasks = payment_tasks::take(&tx, AT_ONCE).await?;
     tx.commit().await?;
-    for task in &tasks {
-        let settled = settle(services, task).await;
-        let tx = services.db.system(SystemReason::Settle, None).await?;
-        match settled {
-            Ok(()) => payment_tasks::finish(&tx, task).await?,
-            Err(error) => {
-                error.log();
-                payment_tasks::postpone(&tx, task, services.sources.now() + pause(task.attempts)).await?;
-            }
+    let ended = join_all(tasks.iter().map(|task| end(services, task))).await;
+    ended.into_iter().collect::<Result<()>>().map(|()| tasks.len())
+}
+
+/// Settles one order, and ends its task or puts it off.
+async fn end(services: &Services, task: &PaymentTask) -> Result<()> {
+    let settled = settle(services, task).await;
+    let tx = services.db.system(SystemReason::Settle, None).await?;
+    match settled {
+        Ok(()) => payment_tasks::finish(&tx, task).await?,
+        Err(error) => {
+            // Whatever kind of error it is, and with its cause: there is no caller to tell.
+            let error = anyhow::Error::new(error);
+            tracing::warn!(order = %task.order_id, attempts = task.attempts, error = format!("{error:#}"), "not settled yet");
+            payment_tasks::postpone(&tx, task, pause(task.attempts)).await?;
         }
-        tx.commit().await?;
     }
-    Ok(tasks.len())
+    tx.commit().await
 }
 
 /// Two seconds after the first failure, twice as long after each further one, and never more than two minutes.
-fn pause(attempts: i32) -> chrono::Duration {
-    let doubled = u32::try_from(attempts).map_or(0, |attempts| attempts.clamp(1, 7) - 1);
-    chrono::Duration::seconds((2_i64 << doubled).min(120))
+fn pause(attempts: i32) -> i32 {
+    let doubled = attempts.clamp(1, 7) - 1;
+    (2 << doubled).min(120)
 }
 
 async fn settle(services: &Services, task: &PaymentTask) -> Result<()> {
@@ -67,7 +73,7 @@ async fn settle(services: &Services, task: &PaymentTask) -> Result<()> {
     let expires = order.status == OrderStatus::Pending
         && order.total_amount > Amount::default()
         && order.created_at + services.payments.order_ttl <= services.sources.now();
-    if let Some(payment) = payment.filter(|payment| payment.is_open())
+    if let Some(payment) = payment.filter(PaymentRow::is_open)
         && (expires || order.status != OrderStatus::Pending)
     {
         close(services, &caller, &payment).await?;
@@ -81,7 +87,7 @@ async fn settle(services: &Services, task: &PaymentTask) -> Result<()> {
 /// The order and its payment as they are now.
 async fn look(services: &Services, caller: &Caller, order_id: Uuid) -> Result<(OrderRow, Option<PaymentRow>)> {
     let tx = services.db.tenant(caller).await?;
-    let order = orders::lock(&tx, order_id).await?;
+    let order = orders::find(&tx, order_id).await?;
     let order = order.ok_or_else(|| Error::internal(anyhow::anyhow!("a task without an order")))?;
     let payment = payments::of_order(&tx, order_id).await?;
     tx.commit().await?;
@@ -90,11 +96,15 @@ async fn look(services: &Services, caller: &Caller, order_id: Uuid) -> Result<(O
 
 /// Sees to it that an intent cannot be paid any more, or learns that it was.
 async fn close(services: &Services, caller: &Caller, payment: &PaymentRow) -> Result<()> {
-    let tenant_id = caller.tenant()?.id;
     let intent = match &payment.stripe_payment_intent {
         Some(id) => id.clone(),
         // Stripe may have made one whose answer was lost: the same idempotency key brings it back.
-        None => note(services, caller, payment, &intent_of(services, tenant_id, payment).await?).await?,
+        None => match intent_of(services, caller.tenant()?.id, payment).await {
+            Ok(intent) => note(services, caller, payment, &intent).await?,
+            // There is none, and never was.
+            Err(StripeError::Refused { .. }) => return give_up(services, caller, payment).await,
+            Err(failure) => return Err(not_made(services, caller, payment, failure).await?),
+        },
     };
     let intent = services.stripe.cancel_intent(&intent).await?;
     note(services, caller, payment, &intent).await?;
@@ -105,19 +115,15 @@ async fn close(services: &Services, caller: &Caller, payment: &PaymentRow) -> Re
     }
 }
 
-/// Writes down what Stripe says of an intent, and returns its id.
-async fn note(services: &Services, caller: &Caller, payment: &PaymentRow, intent: &Intent) -> Result<String> {
+/// Writes down that a payment has no intent and will have none.
+async fn give_up(services: &Services, caller: &Caller, payment: &PaymentRow) -> Result<()> {
     let tx = services.db.tenant(caller).await?;
-    orders::lock(&tx, payment.order_id).await?;
-    if let Some(payment) = payments::of_order(&tx, payment.order_id).await?.filter(|now| now.attempt == payment.attempt)
-    {
-        adopt(&tx, payment, &intent.id).await?;
+    let (_, now) = locked(&tx, payment.order_id).await?;
+    if now.attempt == payment.attempt && now.stripe_payment_intent.is_none() && now.is_open() {
+        let cancelled_at = Some(services.sources.now());
+        payments::save(&tx, PaymentRow { cancelled_at, ..now }).await?;
     }
-    if let Some(fact) = fact_of(intent) {
-        apply(services, &tx, payment.order_id, &intent.id, &fact).await?;
-    }
-    tx.commit().await?;
-    Ok(intent.id.clone())
+    tx.commit().await
 }
 
 /// Lets an unpaid order go and gives its stock back, once nobody can pay it any more.
@@ -145,13 +151,11 @@ async fn expire(services: &Services, caller: &Caller, order_id: Uuid) -> Result<
 /// Makes the refunds of an order that Stripe has not answered yet.
 async fn make_refunds(services: &Services, caller: &Caller, order_id: Uuid) -> Result<()> {
     let tx = services.db.tenant(caller).await?;
-    let due = match payments::of_order(&tx, order_id).await? {
-        Some(payment) => refunds::of_payment(&tx, payment.id).await?.into_iter().filter(is_due).collect(),
-        None => Vec::new(),
-    };
+    let Some(payment) = payments::of_order(&tx, order_id).await? else { return tx.commit().await };
+    let due: Vec<_> = refunds::of_payment(&tx, payment.id).await?.into_iter().filter(is_due).collect();
     tx.commit().await?;
     for refund in due {
-        make_refund(services, caller, refund).await?;
+        make_refund(services, caller, &payment.currency, refund).await?;
     }
     Ok(())
 }
@@ -160,13 +164,15 @@ fn is_due(refund: &RefundRow) -> bool {
     refund.status == RefundStatus::Pending && refund.stripe_refund.is_none()
 }
 
-async fn make_refund(services: &Services, caller: &Caller, due: RefundRow) -> Result<()> {
-    let tenant = caller.tenant()?;
+async fn make_refund(services: &Services, caller: &Caller, currency: &str, due: RefundRow) -> Result<()> {
+    let fraction = || Error::internal(anyhow::anyhow!("a refund of a fraction"));
+    let amount = due.amount.map(|amount| amount.to_minor(currency).ok_or_else(fraction)).transpose()?;
+    let tenant_id = caller.tenant()?.id;
     let new = NewRefund {
         intent: due.stripe_payment_intent.clone(),
-        amount: due.amount.and_then(|amount| amount.to_minor(&tenant.currency)),
+        amount,
         idempotency_key: format!("mercato-refund-{}", due.id),
-        metadata: Metadata { tenant_id: tenant.id, order_id: due.order_id, payment_id: due.payment_id },
+        metadata: Metadata { tenant_id, order_id: due.order_id, payment_id: due.payment_id },
     };
     let answer = match services.stripe.refund(new).await {
         Ok(refund) => Ok(refund),
@@ -174,12 +180,11 @@ async fn make_refund(services: &Services, caller: &Caller, due: RefundRow) -> Re
         Err(unreachable) => return Err(unreachable.into()),
     };
     let tx = services.db.tenant(caller).await?;
-    orders::lock(&tx, due.order_id).await?;
-    let payment = payments::of_order(&tx, due.order_id).await?;
-    let now = refunds::of_payment(&tx, due.payment_id).await?.into_iter().find(|refund| refund.id == due.id);
+    let (_, payment) = locked(&tx, due.order_id).await?;
+    let now = refunds::of_payment(&tx, payment.id).await?.into_iter().find(|refund| refund.id == due.id);
     // Another replica may have been quicker with the same idempotency key.
-    if let (Some(payment), Some(refund)) = (payment, now.filter(is_due)) {
-        let done = answered(refund, answer);
+    if let Some(refund) = now.filter(is_due) {
+        let done = answered(refund, answer, currency);
         let is_own = payment.stripe_payment_intent.as_ref() == Some(&done.refund.stripe_payment_intent);
         let counts = is_own && done.refund.status != RefundStatus::Failed;
         refunds::save(&tx, done.refund.clone()).await?;
@@ -193,33 +198,38 @@ async fn make_refund(services: &Services, caller: &Caller, due: RefundRow) -> Re
 /// A refund after Stripe has answered.
 struct Answered {
     refund: RefundRow,
-    /// The sum of all refunds of the intent, in the currency's smallest unit, where Stripe told it.
-    total: Option<i64>,
+    /// The sum of all refunds of the intent, where Stripe told it.
+    total: Option<Amount>,
+    /// Whether nothing can be left of the payment.
+    is_all: bool,
 }
 
-fn answered(refund: RefundRow, answer: Result<Refund, String>) -> Answered {
+fn answered(refund: RefundRow, answer: Result<Refund, String>, currency: &str) -> Answered {
+    let is_all = refund.amount.is_none();
     match answer {
-        Ok(Refund { id, status, total, failure, .. }) => {
-            Answered { refund: RefundRow { stripe_refund: Some(id), status, failure, ..refund }, total }
+        Ok(Refund { id, status, amount, total, failure }) => {
+            let amount = refund.amount.or_else(|| Amount::from_minor(amount?, currency).filter(|a| a.cents() > 0));
+            let total = total.and_then(|total| Amount::from_minor(total, currency));
+            Answered { refund: RefundRow { stripe_refund: Some(id), status, amount, failure, ..refund }, total, is_all }
         }
         // Somebody gave all of it back at Stripe's side, which is all that was wanted.
-        Err(code) if code == "charge_already_refunded" && refund.amount.is_none() => {
-            Answered { refund: RefundRow { status: RefundStatus::Succeeded, ..refund }, total: None }
+        Err(code) if code == "charge_already_refunded" && refund.reason != RefundReason::Requested => {
+            Answered { refund: RefundRow { status: RefundStatus::Succeeded, ..refund }, total: None, is_all: true }
         }
         Err(code) => {
             tracing::error!(refund = %refund.id, code, "Stripe refuses a refund; it needs the shop's attention");
-            Answered { refund: RefundRow { status: RefundStatus::Failed, failure: Some(code), ..refund }, total: None }
+            let refund = RefundRow { status: RefundStatus::Failed, failure: Some(code), ..refund };
+            Answered { refund, total: None, is_all: false }
         }
     }
 }
 
 /// The payment after this refund of it.
 fn settled(payment: PaymentRow, done: &Answered) -> PaymentRow {
-    let told = done.total.and_then(|total| Amount::from_minor(total, &payment.currency));
     let counted = match done.refund.amount {
-        Some(amount) => payment.refunded_amount.checked_add(amount),
-        None => Some(payment.captured_amount),
+        Some(amount) if !done.is_all => payment.refunded_amount.checked_add(amount),
+        _ => Some(payment.captured_amount),
     };
-    let total = told.or(counted).unwrap_or(payment.captured_amount);
-    refunded_to(payment, total, done.refund.amount.is_none())
+    let total = done.total.or(counted).unwrap_or(payment.captured_amount);
+    refunded_to(payment, total, done.is_all)
 }

@@ -87,7 +87,7 @@ async fn every_key_begins_with_the_tenant() {
          where c.relnamespace = 'public'::regnamespace and c.relname not in ('tenants', {not_ours})
            and (select a.attname from pg_attribute a where a.attrelid = i.indrelid and a.attnum = i.indkey[0]) <> 'tenant_id'
            -- What the system role searches by, above tenants.
-           and i.indexrelid::regclass::text not in ('orders_unpaid', 'payments_intent', 'payment_tasks_due',
+           and i.indexrelid::regclass::text not in ('orders_unpaid', 'payments_intent', 'payments_id', 'payment_tasks_due',
                'processed_events_received', 'idempotency_keys_created')",
     )
     .await;

@@ -180,7 +180,8 @@ async fn keys_that_are_none_are_refused_by_name() {
 async fn a_key_stands_for_one_mutation() {
     let (server, shop, _) = start().await;
     let two = "mutation { a: tenantUpdate(input: {name: \"A\"}) { userErrors { code } } b: tenantUpdate(input: {name: \"B\"}) { userErrors { code } } }";
-    let fragment = "mutation { ...F } fragment F on Mutation { tenantUpdate(input: {name: \"A\"}) { userErrors { code } } }";
+    let fragment =
+        "mutation { ...F } fragment F on Mutation { tenantUpdate(input: {name: \"A\"}) { userErrors { code } } }";
     for document in [two, fragment] {
         let refused = send(&server, &shop.admin, "key", document, &json!({})).await;
         assert_eq!(refused.outcome(), "VALIDATION_ERROR", "{:#}", refused.body);
@@ -198,7 +199,8 @@ async fn a_key_stands_for_one_mutation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shop_is_registered_once() {
     let server = TestServer::start().await;
-    let body = json!({"name": "New", "subdomain": "new-shop", "adminEmail": "a@example.com", "adminPassword": PASSWORD});
+    let body =
+        json!({"name": "New", "subdomain": "new-shop", "adminEmail": "a@example.com", "adminPassword": PASSWORD});
     let answers = join_all((0..6).map(|_| rest(&server, &As::Nobody, "shop", "/tenants", &body))).await;
     assert!(answers.iter().all(|answer| (answer.status, &answer.body) == (201, &answers[0].body)), "{answers:#?}");
     // Logging in keeps nothing: a token must not lie in a table.
@@ -209,6 +211,8 @@ async fn a_shop_is_registered_once() {
     }
     let kept = "select operation from idempotency_keys";
     assert_eq!(server.database.rows(Uuid::nil(), kept).await, ["tenantRegister"]);
+    let stored = server.database.rows(Uuid::nil(), "select response from idempotency_keys").await.concat();
+    assert!(!stored.contains("pk_") && !stored.contains("new-shop"), "{stored}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,6 +229,34 @@ async fn after_a_day_a_key_is_new() {
     server.database.as_superuser().await.batch_execute(age).await.expect("the superuser may");
     let other = TestServer::on_database(server.database.clone(), |_| {}).await;
     while count(&other, &shop, "idempotency_keys").await > 0 {}
+}
+
+/// What was announced before it was committed is done soon after.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_of_a_keyed_request_is_done_at_once() {
+    let (server, shop, product) = start().await;
+    let paying = server.paying(&shop, product).await;
+    server.stripe.confirm(&paying.intent).await;
+    server.until_standing(&shop, paying.order, "PAID PAID").await;
+    let cancel = "mutation($id: ID!) { orderCancel(id: $id) { userErrors { code } } }";
+    assert_eq!(send(&server, &shop.customer, "key", cancel, &json!({"id": paying.order})).await.outcome(), "OK");
+    server.until_standing(&shop, paying.order, "CANCELLED REFUNDED").await;
+}
+
+/// A key that has been parked with a lock must not wait for itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keyed_intent_replaces_a_cancelled_one() {
+    let (server, shop, product) = start().await;
+    let paying = server.paying(&shop, product).await;
+    server.stripe.hold_webhooks();
+    assert_eq!(server.stripe.cancel(&paying.intent).await, 200);
+    let intent = json!({"orderId": paying.order});
+    let first = rest(&server, &shop.customer, "key", "/payments/intents", &intent).await;
+    assert_eq!(first.status, 201, "{:#}", first.body);
+    assert_ne!(first.body["data"]["stripePaymentIntent"], json!(paying.intent));
+    let secret = first.body["data"]["clientSecret"].as_str().expect("a secret");
+    let stored = server.database.rows(shop.id, "select response from idempotency_keys").await.concat();
+    assert!(!stored.contains(secret), "{stored}");
 }
 
 /// A part of the answer that cannot be read leaves nothing done, so that sending it again is right.

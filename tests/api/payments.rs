@@ -145,18 +145,18 @@ async fn stripe_out_of_order_charges_nobody_twice() {
         let failed = server.try_intend(&shop.customer, order).await;
         assert_eq!(failed.outcome(), "PAYMENT_PROVIDER_ERROR", "{fault:?}: {:#}", failed.body);
         assert_eq!(server.standing(shop, order).await, "PENDING PENDING", "{fault:?}");
-        let before = server.stripe.intents();
         let asked = server.intend(&shop.customer, order).await;
-        let acted = matches!(fault, Fault::ActThenError | Fault::ActThenDrop | Fault::ActThenHang);
-        assert_eq!(server.stripe.intents(), before + usize::from(!acted), "{fault:?}");
         let intent = asked["payment"]["stripePaymentIntent"].as_str().expect("an intent");
         assert_eq!(server.stripe.confirm(intent).await, 200);
         server.until_standing(shop, order, "PAID PAID").await;
-        // Whoever asked, and however often: one key for each payment.
+        assert_eq!(server.stripe.captured(order), 1, "{fault:?}");
+        // Whoever asked, and however often: one key for each payment, and another only after an answer that Stripe would
+        // repeat under the first.
         let of_payment = |call: &&Called| call.form.contains(&order.to_string());
         let calls = server.stripe.calls("/v1/payment_intents");
         let keys: BTreeSet<_> = calls.iter().filter(of_payment).map(|call| call.idempotency_key.clone()).collect();
-        assert_eq!(keys.len(), 1, "{keys:?}");
+        let expected = if matches!(fault, Fault::Error | Fault::ActThenError) { 2 } else { 1 };
+        assert_eq!(keys.len(), expected, "{fault:?}: {keys:?}");
     }
     world.assert_in_order().await;
 }
@@ -316,6 +316,55 @@ async fn what_was_paid_unheard_does_not_expire() {
     assert_eq!(patient.stock().await, 99);
     drop(sweeper);
     patient.assert_in_order().await;
+}
+
+/// Stripe takes neither very little nor very much: the order is told so at once, and its stock is not held for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stripe_does_not_take_is_said_and_expires() {
+    let world = World::with(|config| {
+        impatient(config);
+        config.server.order_payment_ttl = Duration::from_millis(700);
+    })
+    .await;
+    let World { server, shop, .. } = &world;
+    let cheap = shop.product(server, "CHEAP", "0.10", 5).await;
+    let order = id(&shop.order(server, &shop.customer, &[(cheap, 1)]).await["order"]["id"]);
+    let refused = server.intend(&shop.customer, order).await;
+    assert_eq!(refused["userErrors"][0]["code"], "VALIDATION_ERROR", "{refused:#}");
+    assert_eq!(refused["userErrors"][0]["field"], json!(["orderId"]));
+    server.until_standing(shop, order, "CANCELLED PENDING").await;
+    world.assert_in_order().await;
+}
+
+/// An intent of another account (test and live keys mixed up) cannot be paid, and must not hold its order for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_that_stripe_does_not_know_is_replaced() {
+    let world = World::start().await;
+    let World { server, shop, .. } = &world;
+    let paying = server.paying(shop, world.product).await;
+    let lose = "update payments set stripe_payment_intent = 'pi_of_another_account'";
+    server.database.as_superuser().await.batch_execute(lose).await.expect("the superuser may");
+    let asked = server.intend(&shop.customer, paying.order).await;
+    let intent = asked["payment"]["stripePaymentIntent"].as_str().expect("an intent");
+    assert!(intent != paying.intent && intent != "pi_of_another_account", "{asked:#}");
+    assert_eq!(server.stripe.confirm(intent).await, 200);
+    server.until_standing(shop, paying.order, "PAID PAID").await;
+}
+
+/// Half of it was given back at Stripe's side, unheard of here, when the order is cancelled: the other half follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_is_what_stripe_says_is_left() {
+    let world = World::start().await;
+    let World { server, shop, .. } = &world;
+    let paying = world.paid().await;
+    server.stripe.hold_webhooks();
+    assert_eq!(server.stripe.refund(&paying.intent, 999).await, 200);
+    server.mutate(&shop.merchant, CANCEL, json!({ "id": paying.order })).await;
+    server.until_standing(shop, paying.order, "CANCELLED REFUNDED").await;
+    let refunds = world.payment(paying.order).await["refunds"].clone();
+    let rest = json!([{"amount": {"amount": "10.00"}, "status": "SUCCEEDED", "reason": "ORDER_CANCELLED"}]);
+    assert_eq!(refunds, rest);
+    world.assert_in_order().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

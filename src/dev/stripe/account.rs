@@ -84,6 +84,12 @@ impl Account {
     pub fn create(&mut self, form: &Form, id: Uuid, created: i64) -> Outcome {
         let amount = field(form, "amount").and_then(|amount| amount.parse().ok()).filter(|amount| *amount > 0);
         let amount = amount.ok_or_else(|| refuse(400, "parameter_invalid_integer", "amount must be positive"))?;
+        // As Stripe does for most currencies.
+        match amount {
+            ..50 => return Err(refuse(400, "amount_too_small", "amount must be at least 50")),
+            100_000_000.. => return Err(refuse(400, "amount_too_large", "amount must be at most 99999999")),
+            _ => {}
+        }
         let currency = field(form, "currency").filter(|currency| currency.len() == 3);
         let currency = currency.ok_or_else(|| refuse(400, "parameter_missing", "currency is required"))?;
         let metadata = form.iter().filter_map(|(name, value)| {
@@ -224,12 +230,12 @@ mod tests {
     #[test]
     fn a_key_makes_one_thing() {
         let (mut account, _) = account();
-        let new = form(&[("amount", "5"), ("currency", "usd")]);
+        let new = form(&[("amount", "50"), ("currency", "usd")]);
         let mut make =
             |form: &Form, id| account.once(Some("key"), form, |account| account.create(form, Uuid::from_u128(id), 0));
         let (first, again) = (make(&new, 2).unwrap().0, make(&new, 3).unwrap().0);
         assert_eq!(first, again);
-        let other = form(&[("amount", "6"), ("currency", "usd")]);
+        let other = form(&[("amount", "60"), ("currency", "usd")]);
         assert_eq!(make(&other, 4).unwrap_err().code, IDEMPOTENCY_ERROR);
         assert_eq!(account.intents.len(), 2);
     }

@@ -71,7 +71,8 @@ fn examples_are_named_and_order_the_demo_product() {
         assert!(operation.split([' ', '(']).nth(1).is_some_and(|name| name.len() > 2), "{operation}");
         if !example.variables.is_empty() {
             let variables: Value = serde_json::from_str(&example.variables).unwrap();
-            assert_eq!(variables["input"]["items"][0]["productId"], id.to_string());
+            let product = &variables["input"]["items"][0]["productId"];
+            assert!(*product == id.to_string() || !operation.contains("PlaceOrder"), "{variables}");
         }
     }
     assert!(examples(None).iter().any(|example| example.variables.contains(PRODUCT_ID_HINT)));

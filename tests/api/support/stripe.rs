@@ -15,6 +15,7 @@ use mercato::config::Config;
 use mercato::dev::stripe::{Intent, Simulator};
 use mercato::domain::sources::SystemSources;
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
 use super::payments::SECRETS;
 use super::{Shop, TestServer};
@@ -114,6 +115,11 @@ impl StandIn {
         self.post(&format!("/v1/payment_intents/{intent}/confirm"), &[("simulate", "failure")]).await
     }
 
+    /// Cancels an intent, as the shop can in Stripe's dashboard.
+    pub async fn cancel(&self, intent: &str) -> u16 {
+        self.post(&format!("/v1/payment_intents/{intent}/cancel"), &[]).await
+    }
+
     /// Gives so many cents back, as the shop can in Stripe's dashboard.
     pub async fn refund(&self, intent: &str, cents: i64) -> u16 {
         self.post("/v1/refunds", &[("payment_intent", intent), ("amount", &cents.to_string())]).await
@@ -122,6 +128,13 @@ impl StandIn {
     /// What was given back of an intent.
     pub fn refunded(&self, intent: &str) -> i64 {
         self.simulator.intents().iter().find(|known| known.id == intent).map_or(0, |known| known.refunded)
+    }
+
+    /// How many intents took an order's money.
+    pub fn captured(&self, order: Uuid) -> usize {
+        let intents = self.simulator.intents();
+        let of_order = intents.iter().filter(|intent| intent.metadata["order_id"] == order.to_string());
+        of_order.filter(|intent| intent.status == "succeeded").count()
     }
 
     /// How many intents were made.
@@ -153,7 +166,8 @@ impl StandIn {
                 row[3] != intent.refunded.to_string() || !(is_paid || is_back)
             }
             ("canceled", row) => row.is_some_and(|row| matches!(row[2].as_str(), "PAID" | "REFUNDED")),
-            (_, row) => row.is_none_or(|row| row[1] != "PENDING"),
+            // One whose making ended in an error of Stripe's stays behind, and nobody can pay it.
+            (_, row) => row.is_some_and(|row| row[1] != "PENDING"),
         };
         let intents = self.simulator.intents();
         let ours = intents.iter().filter(|intent| intent.metadata["tenant_id"] == shop.id.to_string());
