@@ -6,12 +6,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text};
 use tokio::sync::RwLock;
 
 use super::pool::Db;
-use super::schema::idempotency_keys;
 use super::session::{SystemTx, TenantTx, Tx};
 use super::sql::Sql;
 use crate::domain::idempotency::Claim;
@@ -105,7 +103,8 @@ impl Keyed {
             return Ok(());
         }
         self.is_lost.store(true, Ordering::Relaxed);
-        Err(Error::Unavailable(anyhow::anyhow!("another request with the same Idempotency-Key was quicker")))
+        // Nobody sees this one: what the quicker request was answered comes in its place. Hence none that is logged.
+        Err(Error::IdempotencyKeyReused)
     }
 
     pub(super) async fn park(&self, done: Parked) {
@@ -157,14 +156,32 @@ async fn take(tx: &Tx, claim: &Claim) -> Result<bool> {
 }
 
 async fn keep(tx: &Tx, claim: &Claim, answer: String) -> Result<()> {
-    let keep = Sql::new("update idempotency_keys set response = ?").bind(answer);
-    let mut keep = keep;
-    keep.append(named(Sql::new(" where tenant_id = ? and actor_id = ? and operation = ? and key = ?"), claim));
-    tx.execute(keep.returning::<()>()).await.map(|_| ())
+    let keep = Sql::new(
+        "update idempotency_keys set response = ? where tenant_id = ? and actor_id = ? and operation = ? and key = ?",
+    );
+    match tx.execute(named(keep.bind(answer), claim).returning::<()>()).await? {
+        1 => Ok(()),
+        _ => Err(Error::internal(anyhow::anyhow!("an answer without its claim"))),
+    }
 }
 
-/// Deletes what has had its day: the policy shows nothing else to the system role.
+/// Deletes what has had its day, and returns how much that was. In batches, because no statement may take long.
 pub async fn sweep(tx: &SystemTx) -> Result<usize> {
-    let day_ago = diesel::dsl::sql::<diesel::sql_types::Timestamptz>("now() - interval '24 hours'");
-    tx.tx().execute(diesel::delete(idempotency_keys::table.filter(idempotency_keys::created_at.lt(day_ago)))).await
+    const BATCH: i32 = 5_000;
+    let mut swept = 0;
+    loop {
+        let delete = Sql::new(
+            "delete from idempotency_keys
+             where created_at < now() - interval '24 hours'
+               and (tenant_id, actor_id, operation, key) in (
+                   select tenant_id, actor_id, operation, key from idempotency_keys
+                   where created_at < now() - interval '24 hours'
+                   order by created_at limit ?)",
+        );
+        let deleted = tx.tx().execute(delete.bind(BATCH).returning::<()>()).await?;
+        swept += deleted;
+        if deleted == 0 {
+            return Ok(swept);
+        }
+    }
 }

@@ -113,7 +113,7 @@ impl Db {
                         and pg_has_role(current_user, s.oid, 'usage')) as inherits, \
                 exists (select from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') \
                         and c.relname not like '\\_\\_%' and not (c.relrowsecurity and c.relforcerowsecurity)) as unwalled, \
-                to_regclass('public.processed_events') is null as unmigrated \
+                to_regclass('public.idempotency_keys') is null as unmigrated \
              from pg_roles r where r.rolname = current_user",
         )
         .get_result(&mut *conn)

@@ -25,9 +25,10 @@ pub fn claim(services: &Services, caller: &Caller, request: &mut Request) -> Res
     // What cannot be parsed is refused when it is executed.
     let Ok(document) = request.parsed_query() else { return Ok(None) };
     let Some(operation) = mutation(document, name.as_deref())? else { return Ok(None) };
-    let variables = serde_json::to_vec(&request.variables).map_err(Error::internal)?;
+    // As a value first: that sorts the fields of objects, whose order says nothing.
+    let variables = serde_json::to_value(&request.variables).map_err(Error::internal)?.to_string();
     let text = text_hash(request);
-    let parts = [text.as_bytes(), name.as_deref().unwrap_or_default().as_bytes(), &variables];
+    let parts = [text.as_bytes(), name.as_deref().unwrap_or_default().as_bytes(), variables.as_bytes()];
     // A new shop is no affair of the one that the request may name.
     let tenant = caller.tenant.as_ref().filter(|_| operation != "tenantRegister");
     Ok(Some(Claim {
@@ -148,8 +149,8 @@ impl Engine {
     }
 }
 
-/// Whether the service refused for another reason than malformed input, as far as the client asked to hear of it: that
-/// answer is kept too.
+/// Whether the service refused for another reason than malformed input: that answer is kept too. Who does not ask for the
+/// codes of `userErrors`, under these names, does not get it kept, because then it could be either.
 fn is_refusal(response: &Response) -> bool {
     let Value::Object(data) = &response.data else { return false };
     let errors = data.values().filter_map(|payload| match payload {
@@ -160,10 +161,8 @@ fn is_refusal(response: &Response) -> bool {
         Value::List(errors) => errors.iter().map(code).collect(),
         _ => Vec::new(),
     });
-    response.errors.is_empty()
-        && codes
-            .next()
-            .is_some_and(|first| [first].into_iter().chain(codes).all(|code| code != Some(Code::ValidationError)))
+    let is_kept = |code: Option<Code>| code.is_some_and(|code| code != Code::ValidationError);
+    response.errors.is_empty() && codes.next().is_some_and(is_kept) && codes.all(is_kept)
 }
 
 /// The code of an object that has one.

@@ -208,7 +208,11 @@ fn answered(refund: RefundRow, answer: Result<Refund, String>, currency: &str) -
     let is_all = refund.amount.is_none();
     match answer {
         Ok(Refund { id, status, amount, total, failure }) => {
-            let amount = refund.amount.or_else(|| Amount::from_minor(amount?, currency).filter(|a| a.cents() > 0));
+            // In another currency it is no amount of ours.
+            let told = amount.filter(|_| refund.reason != RefundReason::CurrencyMismatch);
+            let told =
+                told.and_then(|told| Amount::from_minor(told, currency)).filter(|told| *told > Amount::default());
+            let amount = refund.amount.or(told);
             let total = total.and_then(|total| Amount::from_minor(total, currency));
             Answered { refund: RefundRow { stripe_refund: Some(id), status, amount, failure, ..refund }, total, is_all }
         }

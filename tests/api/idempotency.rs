@@ -1,5 +1,9 @@
 //! `Idempotency-Key`: what is sent again is not done again, whoever asks, however often, and whatever breaks.
 
+mod requests;
+mod transactions;
+mod world;
+
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};

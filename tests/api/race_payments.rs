@@ -19,7 +19,7 @@ const REFUND: &str = "mutation($id: ID!, $amount: Decimal) {
     refundCreate(input: {paymentId: $id, amount: $amount}) { refund { id } userErrors { code } } }";
 const ROUNDS: usize = 100;
 /// How many rounds run at the same time.
-const AT_ONCE: usize = 5;
+const AT_ONCE: usize = 10;
 
 struct World {
     server: TestServer,
@@ -40,24 +40,21 @@ impl World {
         Self { server, shop, product }
     }
 
-    /// Runs all rounds and says how they ended.
+    /// Runs all rounds and says how their orders stand once nothing moves any more.
     async fn rounds(&self, round: impl AsyncFn(usize) -> Uuid) -> BTreeMap<String, usize> {
-        let mut ends = BTreeMap::new();
+        let mut orders = Vec::new();
         for first in (0..ROUNDS).step_by(AT_ONCE) {
-            let orders = join_all((first..first + AT_ONCE).map(|n| round(n))).await;
-            for order in orders {
-                *ends.entry(self.end(order).await).or_default() += 1;
-            }
+            orders.extend(join_all((first..first + AT_ONCE).map(|n| round(n))).await);
         }
-        self.assert_in_order().await;
-        ends
-    }
-
-    /// Where an order stands once nothing moves any more.
-    async fn end(&self, order: Uuid) -> String {
         self.server.stripe.until_told().await;
-        self.server.until_settled().await;
-        self.server.standing(&self.shop, order).await
+        self.assert_in_order().await;
+        let ends = "select concat_ws(' ', o.status, p.status, p.problem) from orders o left join payments p on p.order_id = o.id";
+        let ends = self.server.database.rows(self.shop.id, ends).await;
+        assert_eq!(ends.len(), orders.len());
+        ends.into_iter().fold(BTreeMap::new(), |mut ends, end| {
+            *ends.entry(end).or_default() += 1;
+            ends
+        })
     }
 
     async fn paying(&self) -> Paying {
@@ -129,7 +126,12 @@ async fn race_of_refunds() {
             let paying = world.paid().await;
             let part = json!({"id": paying.payment, "amount": "7.00"});
             let answers = join_all((0..6).map(|_| server.graphql(&shop.merchant, REFUND, part.clone()))).await;
-            assert_eq!(tally(&answers), [("OK", 2), ("VALIDATION_ERROR", 4)].into());
+            // What Stripe has told and what we are about to write down may be counted twice for a moment: never too much.
+            let tally = tally(&answers);
+            assert!(
+                tally["OK"] == 2 && tally.keys().all(|it| ["OK", "VALIDATION_ERROR", "CONFLICT"].contains(it)),
+                "{tally:?}"
+            );
             paying.order
         })
         .await;

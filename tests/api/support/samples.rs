@@ -32,6 +32,14 @@ impl Goods {
         let audit_log =
             &server.data(&shop.admin, "{ auditLogs(first: 1) { nodes { id } } }", json!({})).await["auditLogs"];
         let audit_log = id(&audit_log["nodes"][0]["id"]);
+        let product = shop.product(server, &unique(), "19.99", 1).await;
+        let paying = server.paying(shop, product).await;
+        server.stripe.confirm(&paying.intent).await;
+        server.until_standing(shop, paying.order, "PAID PAID").await;
+        let refund = "mutation($id: ID!) { refundCreate(input: {paymentId: $id, amount: 1}) { refund { id } userErrors { message } } }";
+        let refund = server.mutate(&shop.merchant, refund, json!({ "id": paying.payment })).await;
+        // So that nothing happens behind the test's back.
+        server.until_settled().await;
         let nil = Uuid::nil();
         let goods = Self {
             product: nil,
@@ -39,8 +47,8 @@ impl Goods {
             stock: nil,
             order: nil,
             item: nil,
-            payment: nil,
-            refund: nil,
+            payment: paying.payment,
+            refund: id(&refund["refund"]["id"]),
             user,
             audit_log,
         };
@@ -53,20 +61,11 @@ impl Goods {
         let placed = shop.order(server, &shop.customer, &[(product, 1)]).await;
         let stock = "query($id: ID!) { product(identifier: {id: $id}) { inventory { id } } }";
         let stock = server.data(&shop.merchant, stock, json!({ "id": product })).await;
-        let paying = server.paying(shop, product).await;
-        server.stripe.confirm(&paying.intent).await;
-        server.until_standing(shop, paying.order, "PAID PAID").await;
-        let refund = "mutation($id: ID!) { refundCreate(input: {paymentId: $id, amount: 1}) { refund { id } userErrors { message } } }";
-        let refund = server.mutate(&shop.merchant, refund, json!({ "id": paying.payment })).await;
-        // So that nothing happens behind the test's back.
-        server.until_settled().await;
         Self {
             product,
             stock: id(&stock["product"]["inventory"]["id"]),
             order: id(&placed["order"]["id"]),
             item: id(&placed["order"]["items"][0]["id"]),
-            payment: paying.payment,
-            refund: id(&refund["refund"]["id"]),
             ..self
         }
     }
