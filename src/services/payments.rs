@@ -162,11 +162,13 @@ async fn record(
 ) -> Result<Option<PaymentRow>> {
     let tx = services.db.tenant(caller).await?;
     let (order, payment) = locked(&tx, asked.order_id).await?;
-    if payment.attempt != asked.attempt {
+    if payment.attempt != asked.attempt || payment.cancelled_at.is_some() {
+        tx.rollback().await?;
         return Ok(None);
     }
     let payment = adopt(&tx, payment, &intent.id).await?;
     if payment.stripe_payment_intent.as_deref() != Some(&intent.id) {
+        tx.rollback().await?;
         return Ok(None);
     }
     if let Some(fact) = fact_of(intent) {
