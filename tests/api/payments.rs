@@ -262,6 +262,27 @@ async fn refunds_never_exceed_what_was_captured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_paid_twice_gives_the_second_payment_back() {
+    let world = World::start().await;
+    let World { server, shop, .. } = &world;
+    let paying = world.paid().await;
+    let second = server.stripe.make_another(&paying, shop, 1999).await;
+    assert_eq!(server.stripe.confirm(&second).await, 200);
+    while server.stripe.refunded(&second) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.until_settled().await;
+    assert_eq!((server.stripe.refunded(&second), server.stripe.refunded(&paying.intent)), (1999, 0));
+    assert_eq!(server.standing(shop, paying.order).await, "PAID PAID");
+    let payment = world.payment(paying.order).await;
+    assert_eq!(payment["refunds"][0]["reason"], "DUPLICATE");
+    assert_eq!(payment["refundedAmount"]["amount"], "0.00");
+    // What the first one brought can still be given back.
+    assert_eq!(world.refund(&shop.merchant, &paying, None).await["refund"]["amount"]["amount"], "19.99");
+    world.assert_in_order().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refunds_begun_at_stripes_side_are_heard_of() {
     let world = World::start().await;
     let paying = world.paid().await;

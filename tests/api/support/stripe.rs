@@ -17,7 +17,7 @@ use mercato::domain::sources::SystemSources;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use super::payments::SECRETS;
+use super::payments::{Paying, SECRETS};
 use super::{Shop, TestServer};
 
 /// What goes wrong with a call.
@@ -118,6 +118,20 @@ impl StandIn {
     /// Cancels an intent, as the shop can in Stripe's dashboard.
     pub async fn cancel(&self, intent: &str) -> u16 {
         self.post(&format!("/v1/payment_intents/{intent}/cancel"), &[]).await
+    }
+
+    /// Makes another intent for the same payment, as a key that Stripe has forgotten would.
+    pub async fn make_another(&self, paying: &Paying, shop: &Shop, cents: i64) -> String {
+        let form = [
+            ("amount", cents.to_string()),
+            ("currency", "usd".to_owned()),
+            ("metadata[payment_id]", paying.payment.to_string()),
+            ("metadata[order_id]", paying.order.to_string()),
+            ("metadata[tenant_id]", shop.id.to_string()),
+        ];
+        let request = reqwest::Client::new().post(format!("{}/v1/payment_intents", self.url)).form(&form);
+        let made: serde_json::Value = request.send().await.expect("an answer").json().await.expect("JSON");
+        made["id"].as_str().expect("an intent").to_owned()
     }
 
     /// Gives so many cents back, as the shop can in Stripe's dashboard.
