@@ -98,8 +98,14 @@ async fn race_of_paying_and_cancelling() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn race_of_paying_and_expiring() {
-    let world = World::start(|config| config.server.order_payment_ttl = Duration::from_millis(60)).await;
+    let impatient = |config: &mut Config| {
+        config.server.order_payment_ttl = Duration::from_millis(60);
+        config.server.jobs_poll = Duration::from_millis(20);
+    };
+    let world = World::start(impatient).await;
     let World { server, shop, product } = &world;
+    // Two replicas look for the same work.
+    let _replica = TestServer::with_stripe(server.database.clone(), server.stripe.clone(), impatient).await;
     let ends = world
         .rounds(async |_| {
             let order = id(&shop.order(server, &shop.customer, &[(*product, 1)]).await["order"]["id"]);
