@@ -50,7 +50,11 @@ impl App {
         services: Arc<Services>,
         graphiql: Option<GraphiqlConfig>,
     ) -> anyhow::Result<Arc<Self>> {
-        let engine = Arc::new(Engine { schema: graphql::schema(), services: Arc::clone(&services) });
+        let engine = Arc::new(Engine {
+            schema: graphql::schema(),
+            services: Arc::clone(&services),
+            timeout: config.server.request_timeout,
+        });
         let page = || Bytes::from(graphiql::page(&graphiql.unwrap_or_default()));
         let settings = Settings {
             base_domain: config.server.base_domain.clone(),

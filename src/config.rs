@@ -72,6 +72,8 @@ pub struct ServerSettings {
     pub password_hashes_at_once: usize,
     /// The largest request body that is read.
     pub max_body_bytes: usize,
+    /// How long an operation may take.
+    pub request_timeout: Duration,
     /// How long requests that are under way may take once the server has been told to stop.
     pub shutdown_grace: Duration,
     /// Which lines are logged, as directives of `tracing_subscriber::EnvFilter`.
@@ -225,6 +227,7 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
     let database_pool_wait = reader.required(&table::DATABASE_POOL_WAIT_MS);
     let password_hashes_at_once = reader.required(&table::PASSWORD_HASHES_AT_ONCE);
     let max_body_bytes = reader.required(&table::MAX_BODY_BYTES);
+    let request_timeout = reader.required(&table::REQUEST_TIMEOUT_MS);
     let shutdown_grace = reader.required(&table::SHUTDOWN_GRACE_SECONDS);
     let log_level = reader.required(&table::LOG_LEVEL);
     let log_format = reader.required(&table::LOG_FORMAT);
@@ -241,6 +244,7 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
         database_pool_wait: database_pool_wait?,
         password_hashes_at_once: password_hashes_at_once?,
         max_body_bytes: max_body_bytes?,
+        request_timeout: request_timeout?,
         shutdown_grace: shutdown_grace?,
         log_level: log_level?,
         log_format: log_format?,

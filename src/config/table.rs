@@ -66,7 +66,7 @@ impl Default {
 }
 
 /// Every setting, in the order in which help texts show them.
-pub(super) static TABLE: [&About; 21] = [
+pub(super) static TABLE: [&About; 22] = [
     &DATABASE_URL.about,
     &MIGRATION_DATABASE_URL.about,
     &REDIS_URL.about,
@@ -82,6 +82,7 @@ pub(super) static TABLE: [&About; 21] = [
     &STRIPE_TIMEOUT_MS.about,
     &JOBS_POLL_MS.about,
     &MAX_BODY_BYTES.about,
+    &REQUEST_TIMEOUT_MS.about,
     &SHUTDOWN_GRACE_SECONDS.about,
     &LOG_LEVEL.about,
     &LOG_FORMAT.about,
@@ -168,6 +169,11 @@ pub(super) static MAX_BODY_BYTES: Setting<usize> =
     Setting::new("MAX_BODY_BYTES", "BYTES", parse::number::<usize, 1, 104_857_600>)
         .what("the largest request body that is read")
         .default(Default::Value("1048576"));
+
+pub(super) static REQUEST_TIMEOUT_MS: Setting<Duration> =
+    Setting::new("REQUEST_TIMEOUT_MS", "MS", parse::milliseconds::<1, 600_000>)
+        .what("how long an operation may take before it is given up and answered with 503")
+        .default(Default::Value("30000"));
 
 pub(super) static SHUTDOWN_GRACE_SECONDS: Setting<Duration> =
     Setting::new("SHUTDOWN_GRACE_SECONDS", "SECONDS", parse::seconds::<0, 3600>)

@@ -18,6 +18,7 @@ mod tenants;
 mod users;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{EmptySubscription, MergedObject, Request, Response, SDLExportOptions};
@@ -26,6 +27,7 @@ use chrono::{DateTime, Utc};
 pub use errors::error_response;
 
 use crate::domain::actor::Caller;
+use crate::error::Error;
 use crate::graphql::batching::Batches;
 use crate::graphql::context::RequestContext;
 use crate::services::Services;
@@ -86,11 +88,22 @@ pub struct Engine {
     pub schema: Schema,
     /// What resolvers work with.
     pub services: Arc<Services>,
+    /// How long an operation may take.
+    pub timeout: Duration,
 }
 
 impl Engine {
+    /// Answers an operation, or gives it up when it takes too long: its transaction is rolled back then.
+    pub async fn execute(&self, caller: Caller, request: Request) -> Response {
+        let request_id = caller.request_id.clone();
+        let late = |_| {
+            error_response(Arc::new(Error::Unavailable(anyhow::anyhow!("the operation took too long"))), &request_id)
+        };
+        tokio::time::timeout(self.timeout, self.answer(caller, request)).await.unwrap_or_else(late)
+    }
+
     /// Runs one operation for this caller, or answers what it was answered when it was sent before.
-    pub async fn execute(&self, caller: Caller, mut request: Request) -> Response {
+    async fn answer(&self, caller: Caller, mut request: Request) -> Response {
         let Some(key) = caller.idempotency.clone() else {
             return self.run(Arc::clone(&self.services), caller, request).await;
         };

@@ -64,17 +64,35 @@ pub fn check_size(document: &ExecutableDocument) -> Result<(), &'static str> {
     for name in document.fragments.keys() {
         expansion.fragment(name, 0)?;
     }
-    let mut selections = 0;
+    let mut whole = Size::default();
     for (_, operation) in document.operations.iter() {
-        selections += expansion.set(&operation.node.selection_set.node, 0)?.selections;
+        let size = expansion.set(&operation.node.selection_set.node, 0)?;
+        if size.roots > MAX_ROOT_FIELDS {
+            return Err(TOO_MANY_ROOTS);
+        }
+        whole.selections += size.selections;
+        whole.aliases += size.aliases;
+        whole.directives += size.directives + operation.node.directives.len();
     }
-    if selections > MAX_SELECTIONS {
-        return Err(TOO_LARGE);
+    match whole {
+        Size { selections, .. } if selections > MAX_SELECTIONS => Err(TOO_LARGE),
+        Size { aliases, .. } if aliases > MAX_ALIASES => Err(TOO_MANY_ALIASES),
+        Size { directives, .. } if directives > MAX_DIRECTIVES => Err(TOO_MANY_DIRECTIVES),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
+/// How many fields of `Query` or `Mutation` an operation may ask for: each can be a use case, and an alias repeats it.
+const MAX_ROOT_FIELDS: usize = 20;
+
+/// How many aliases, and how many directives, a document may have.
+const MAX_ALIASES: usize = 100;
+const MAX_DIRECTIVES: usize = 50;
+
 const TOO_LARGE: &str = "selects more than 2000 fields";
+const TOO_MANY_ROOTS: &str = "asks for more than 20 root fields; send several requests";
+const TOO_MANY_ALIASES: &str = "has more than 100 aliases";
+const TOO_MANY_DIRECTIVES: &str = "has more than 50 directives";
 const TOO_DEEP: &str = "has fragments that spread themselves, or nest too deep";
 
 /// Writes out fragments without writing them.
@@ -90,17 +108,33 @@ struct Size {
     selections: usize,
     /// How many levels of selections there are.
     levels: usize,
+    /// How many fields stand on the highest level, those of fragments among them.
+    roots: usize,
+    aliases: usize,
+    directives: usize,
 }
 
 impl<'a> Expansion<'a> {
     fn set(&mut self, set: &'a SelectionSet, depth: usize) -> Result<Size, &'static str> {
         let mut size = Size::default();
         for selection in &set.items {
-            let below = match &selection.node {
-                Selection::Field(field) => self.set(&field.node.selection_set.node, depth + 1)?,
-                Selection::InlineFragment(fragment) => self.set(&fragment.node.selection_set.node, depth + 1)?,
-                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node, depth + 1)?,
+            let (below, roots, own) = match &selection.node {
+                Selection::Field(field) => {
+                    size.aliases += usize::from(field.node.alias.is_some());
+                    (self.set(&field.node.selection_set.node, depth + 1)?, 1, field.node.directives.len())
+                }
+                Selection::InlineFragment(fragment) => {
+                    let below = self.set(&fragment.node.selection_set.node, depth + 1)?;
+                    (below, below.roots, fragment.node.directives.len())
+                }
+                Selection::FragmentSpread(spread) => {
+                    let below = self.fragment(&spread.node.fragment_name.node, depth + 1)?;
+                    (below, below.roots, spread.node.directives.len())
+                }
             };
+            size.roots += roots;
+            size.aliases += below.aliases;
+            size.directives += own + below.directives;
             size.selections += 1 + below.selections;
             size.levels = size.levels.max(1 + below.levels);
             if size.selections > MAX_SELECTIONS {
@@ -225,16 +259,32 @@ mod tests {
         let check = |query: &str| check_size(&parse_query(query).unwrap());
         let doubling = |levels: usize, last: &str| {
             let fragment = |i: usize| format!("fragment F{i} on Q {{ ...F{} ...F{} }} ", i + 1, i + 1);
-            format!("{{ ...F0 }} {} {last}", (0..levels).map(fragment).collect::<String>())
+            format!("{{ r {{ ...F0 }} }} {} {last}", (0..levels).map(fragment).collect::<String>())
         };
         assert_eq!(check(&doubling(8, "fragment F8 on Q { a }")), Ok(()));
         assert_eq!(check(&doubling(30, "fragment F30 on Q { a }")), Err(TOO_LARGE));
         assert_eq!(check(&doubling(30, "")), Err(TOO_LARGE));
-        assert_eq!(check(&format!("{{ {} }}", "a ".repeat(2000))), Ok(()));
-        assert_eq!(check(&format!("{{ {} }}", "a ".repeat(2001))), Err(TOO_LARGE));
-        let operations =
-            |n: usize| (0..n).map(|i| format!("query Q{i} {{ {} }} ", "a ".repeat(500))).collect::<Vec<_>>().concat();
+        assert_eq!(check(&format!("{{ r {{ {} }} }}", "a ".repeat(1999))), Ok(()));
+        assert_eq!(check(&format!("{{ r {{ {} }} }}", "a ".repeat(2000))), Err(TOO_LARGE));
+        let operation = |i: usize| format!("query Q{i} {{ r {{ {} }} }} ", "a ".repeat(499));
+        let operations = |n: usize| (0..n).map(operation).collect::<Vec<_>>().concat();
         assert_eq!((check(&operations(4)), check(&operations(5))), (Ok(()), Err(TOO_LARGE)));
+    }
+
+    #[test]
+    fn roots_aliases_and_directives_are_few() {
+        let check = |query: String| check_size(&parse_query(query).unwrap());
+        let many =
+            |n: usize, what: &str| (0..n).map(|i| what.replace('#', &i.to_string())).collect::<Vec<_>>().concat();
+        assert_eq!(check(format!("{{ {} }}", many(20, "a#: login "))), Ok(()));
+        assert_eq!(check(format!("{{ {} }}", many(21, "a#: login "))), Err(TOO_MANY_ROOTS));
+        assert_eq!(check(format!("{{ ...F }} fragment F on Q {{ {} }}", many(21, "a#: login "))), Err(TOO_MANY_ROOTS));
+        assert_eq!(check(format!("{{ ... on Q {{ {} }} a }}", many(20, "a#: login "))), Err(TOO_MANY_ROOTS));
+        assert_eq!(check(format!("{{ r {{ {} }} }}", many(100, "a#: b "))), Ok(()));
+        assert_eq!(check(format!("{{ r {{ {} }} }}", many(101, "a#: b "))), Err(TOO_MANY_ALIASES));
+        assert_eq!(check(format!("{{ r {} }}", many(50, "@skip(if: false) "))), Ok(()));
+        assert_eq!(check(format!("{{ r {} }}", many(51, "@skip(if: false) "))), Err(TOO_MANY_DIRECTIVES));
+        assert_eq!(check(format!("query {} {{ r }}", many(51, "@a "))), Err(TOO_MANY_DIRECTIVES));
     }
 
     #[test]

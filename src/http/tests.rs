@@ -50,7 +50,8 @@ fn state() -> Arc<HttpState> {
         sources,
         db,
     };
-    let engine = Engine { schema: crate::graphql::schema(), services: Arc::new(services) };
+    let engine =
+        Engine { schema: crate::graphql::schema(), services: Arc::new(services), timeout: Duration::from_secs(30) };
     let settings = Settings {
         base_domain: Some("mercato.test".to_owned()),
         max_body_bytes: 70_000,

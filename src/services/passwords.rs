@@ -1,13 +1,18 @@
 //! Hashing and checking passwords with argon2id, off the async threads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::error::{Error, Result};
+
+/// How long a password waits for its turn before its request is refused.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Hashes and checks passwords.
 ///
@@ -45,7 +50,9 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        let permit = Arc::clone(&self.running).acquire_owned().await.map_err(Error::internal)?;
+        let busy = |_| Error::Unavailable(anyhow::anyhow!("too many passwords wait to be hashed"));
+        let permit = timeout(PATIENCE, Arc::clone(&self.running).acquire_owned()).await.map_err(busy)?;
+        let permit = permit.map_err(Error::internal)?;
         let work = move || {
             let _running = permit;
             work()

@@ -90,6 +90,22 @@ async fn a_body_of_ten_megabytes_is_too_large() {
     assert_eq!(health.status, 200);
 }
 
+/// A guess a field: what repeats a root field is refused before any of it runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_logins_in_one_request_are_refused() {
+    let server = TestServer::start().await;
+    let guess =
+        |n: usize| format!("a{n}: login(input: {{tenant: \"x\", email: \"x\", password: \"{n}\"}}) {{ accessToken }} ");
+    let guesses = |n: usize| format!("mutation {{ {} }}", (0..n).map(guess).collect::<String>());
+    for n in [21, 1000] {
+        let refused = server.graphql(&As::Nobody, &guesses(n), json!({})).await;
+        assert_eq!(refused.outcome(), "VALIDATION_ERROR");
+        let message = refused.body["errors"][0]["message"].as_str().expect("a message");
+        assert!(message.contains("more than 20 root fields") || n == 1000, "{message}");
+    }
+    assert_eq!(server.graphql(&As::Nobody, &guesses(20), json!({})).await.outcome(), "OK");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn deep_and_broken_queries_are_refused() {
     let server = TestServer::start().await;

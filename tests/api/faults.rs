@@ -125,6 +125,20 @@ async fn an_exhausted_pool_is_a_503_after_the_wait() {
     assert_eq!(server.rest(&shop.customer, Method::GET, "/orders", None).await.status, 200);
 }
 
+/// An operation that waits for others too long is given up, and leaves nothing behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_too_long_is_given_up() {
+    let (server, shop, product) = start(|config| config.server.request_timeout = Duration::from_millis(300)).await;
+    let superuser = server.database.as_superuser().await;
+    superuser.batch_execute("begin; lock table inventory in exclusive mode").await.expect("a lock");
+    assert_unavailable(&order(&server, &shop, product).await);
+    let late = server.graphql(&shop.customer, ORDER_CREATE, json!({"input": order_input(&[(product, 1)])})).await;
+    assert_eq!(late.outcome(), "SERVICE_UNAVAILABLE");
+    superuser.batch_execute("rollback").await.expect("no lock");
+    assert_eq!(server.database.rows(shop.id, "select 1 from orders").await, Vec::<String>::new());
+    assert_eq!(order(&server, &shop, product).await.status, 201);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_leaves_nothing_behind() {
     let (server, shop, product) = start(|config| config.server.database_pool_size = 1).await;

@@ -205,5 +205,7 @@ async fn answers_carry_the_request_id_and_are_not_stored() {
         assert_eq!(answer.header("x-request-id"), Some("from-a-client"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
     }
 }
