@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use uuid::Uuid;
 
 use super::keyset::Listing;
+use super::orders::{self, OrderRow};
 use super::schema::{payments, processed_events};
 use super::session::{ReadSession, SystemTx, TenantTx};
 use super::sql::Sql;
@@ -114,6 +115,18 @@ pub async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<PaymentRow>> {
 /// The payment of an order. Whoever means to change it holds the order's lock, which guards the payment too.
 pub async fn of_order(tx: &TenantTx, order_id: Uuid) -> Result<Option<PaymentRow>> {
     tx.tx().find(payments::table.filter(payments::order_id.eq(order_id)).select(PaymentRow::as_select())).await
+}
+
+/// An order and its payment, locked until the transaction ends: the order's lock guards all that belongs to it.
+pub async fn locked(tx: &TenantTx, order_id: Uuid) -> Result<(OrderRow, PaymentRow)> {
+    let order = orders::lock(tx, order_id).await?.ok_or_else(vanished)?;
+    Ok((order, of_order(tx, order_id).await?.ok_or_else(vanished)?))
+}
+
+/// A bug: nothing ever deletes an order, a payment or its intent.
+#[must_use]
+pub fn vanished() -> Error {
+    Error::internal(anyhow::anyhow!("an order or payment vanished"))
 }
 
 /// Writes all of a payment that can change. The caller holds its order's lock.

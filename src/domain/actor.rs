@@ -99,6 +99,12 @@ impl Caller {
         }
     }
 
+    /// Whether the caller may see this customer's orders: staff see all of their shop, customers their own, nobody else any.
+    #[must_use]
+    pub fn sees_orders_of(&self, customer: Uuid) -> bool {
+        self.is_staff() || self.user_id() == Some(customer)
+    }
+
     /// Whether the caller runs the shop.
     #[must_use]
     pub const fn is_staff(&self) -> bool {

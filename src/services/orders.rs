@@ -54,7 +54,7 @@ pub async fn create(services: &Services, caller: &Caller, new: NewOrder) -> Resu
 /// do so with their own, until it is packed.
 pub async fn set_status(services: &Services, caller: &Caller, id: Uuid, to: OrderStatus) -> Result<OrderRow> {
     let tx = services.db.tenant(caller).await?;
-    let order = orders::lock(&tx, id).await?.filter(|order| is_visible(caller, order));
+    let order = orders::lock(&tx, id).await?.filter(|order| caller.sees_orders_of(order.customer_id));
     let order = order.ok_or(Error::not_found_at("Order", "id"))?;
     let from = order.status;
     let theirs_to_cancel = caller.is_staff() || from.customer_may_cancel();
@@ -75,12 +75,6 @@ pub async fn set_status(services: &Services, caller: &Caller, id: Uuid, to: Orde
     services.work.notify_one();
     services.metrics.order_became(caller.tenant()?.id, to);
     Ok(order)
-}
-
-/// Staff see all orders of their shop, customers their own, nobody else any.
-#[must_use]
-pub fn is_visible(caller: &Caller, order: &OrderRow) -> bool {
-    caller.is_staff() || caller.user_id() == Some(order.customer_id)
 }
 
 /// Whose order it becomes: the customer's own, or the customer's whom staff name.

@@ -18,7 +18,6 @@ use crate::domain::orders::OrderStatus;
 use crate::domain::payments::{Captured, Fact, PaymentStatus, Standing, Verdict};
 use crate::error::{Error, Result};
 use crate::services::Services;
-use crate::services::orders::is_visible;
 use crate::services::refunds::{self, Owed, owe};
 
 /// What of payments can be set.
@@ -71,7 +70,7 @@ pub(super) async fn not_made(
 ) -> Result<Error> {
     if matches!(failure, StripeError::Broken(_)) && payment.stripe_payment_intent.is_none() {
         let tx = services.db.unkeyed().tenant(caller).await?;
-        let (_, now) = locked(&tx, payment.order_id).await?;
+        let (_, now) = payments::locked(&tx, payment.order_id).await?;
         if now.attempt == payment.attempt && now.stripe_payment_intent.is_none() {
             payments::save(&tx, PaymentRow { attempt: now.attempt + 1, ..now }).await?;
         }
@@ -89,7 +88,7 @@ pub(super) async fn not_made(
 /// The order's payment, opened when it has none.
 async fn prepare(services: &Services, caller: &Caller, order_id: Uuid) -> Result<PaymentRow> {
     let tx = services.db.unkeyed().tenant(caller).await?;
-    let order = orders::lock(&tx, order_id).await?.filter(|order| is_visible(caller, order));
+    let order = orders::lock(&tx, order_id).await?.filter(|order| caller.sees_orders_of(order.customer_id));
     let order = order.ok_or(Error::not_found_at("Order", "orderId"))?;
     let existing = payments::of_order(&tx, order_id).await?;
     let payment = match existing {
@@ -161,7 +160,7 @@ async fn record(
     intent: &Intent,
 ) -> Result<Option<PaymentRow>> {
     let tx = services.db.tenant(caller).await?;
-    let (order, payment) = locked(&tx, asked.order_id).await?;
+    let (order, payment) = payments::locked(&tx, asked.order_id).await?;
     if payment.attempt != asked.attempt || payment.cancelled_at.is_some() {
         tx.rollback().await?;
         return Ok(None);
@@ -179,20 +178,10 @@ async fn record(
         // It was called off while Stripe was asked.
         payment_tasks::add(&tx, order.id).await?;
     }
-    let payment = payments::find(&tx, payment.id).await?.ok_or_else(vanished)?;
+    let payment = payments::find(&tx, payment.id).await?.ok_or_else(payments::vanished)?;
     tx.commit().await?;
     services.work.notify_one();
     if order_left { Err(not_payable(&order)) } else { Ok(Some(payment)) }
-}
-
-pub(super) fn vanished() -> Error {
-    Error::internal(anyhow::anyhow!("an order or payment vanished"))
-}
-
-/// An order and its payment, locked: the order's lock guards all that belongs to it.
-pub(super) async fn locked(tx: &TenantTx, order_id: Uuid) -> Result<(OrderRow, PaymentRow)> {
-    let order = orders::lock(tx, order_id).await?.ok_or_else(vanished)?;
-    Ok((order, payments::of_order(tx, order_id).await?.ok_or_else(vanished)?))
 }
 
 /// Gives the payment the intent that was made for it, when it has none yet.
@@ -211,7 +200,7 @@ pub(super) async fn note(
     intent: &Intent,
 ) -> Result<String> {
     let tx = services.db.unkeyed().tenant(caller).await?;
-    let (_, now) = locked(&tx, payment.order_id).await?;
+    let (_, now) = payments::locked(&tx, payment.order_id).await?;
     if now.attempt == payment.attempt {
         adopt(&tx, now, &intent.id).await?;
     }
@@ -279,7 +268,7 @@ pub async fn receive(services: &Services, request_id: RequestId, signature: &str
 /// Applies what Stripe says of an intent: the one way in which a payment changes, for webhooks, retries and the sweeper
 /// alike. Under the order's lock, and as often and in whatever order it comes, with the same end.
 pub(super) async fn apply(services: &Services, tx: &TenantTx, order_id: Uuid, intent: &str, fact: &Fact) -> Result<()> {
-    let (order, mut payment) = locked(tx, order_id).await?;
+    let (order, mut payment) = payments::locked(tx, order_id).await?;
     if let Fact::RefundChanged { refund, status } = fact {
         return refunds::change(tx, payment, refund, *status).await;
     }
@@ -355,7 +344,7 @@ async fn capture(
             let flagged =
                 PaymentRow { captured_amount, captured_at, cancelled_at: None, problem: Some(problem), ..payment };
             let flagged = payments::save(tx, flagged).await?;
-            let intent = flagged.stripe_payment_intent.clone().ok_or_else(vanished)?;
+            let intent = flagged.stripe_payment_intent.clone().ok_or_else(payments::vanished)?;
             owe(services, tx, &flagged, Owed { intent, amount: None, reason: problem.into(), note: None }).await?;
             Ok(flagged)
         }

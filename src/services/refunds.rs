@@ -13,7 +13,6 @@ use crate::domain::payments::{Fact, PaymentStatus, RefundReason, RefundStatus};
 use crate::domain::validation;
 use crate::error::{Error, Result};
 use crate::services::Services;
-use crate::services::payments::{locked, vanished};
 
 /// What is to be given back of a payment.
 pub(super) struct Owed {
@@ -110,7 +109,7 @@ pub async fn create(
     let note = note.map(|note| validation::check_text::<0, 500>("note", note)).transpose()?;
     let tx = services.db.tenant(caller).await?;
     let payment = payments::find(&tx, payment_id).await?.ok_or(Error::not_found_at("Payment", "paymentId"))?;
-    let (_, payment) = locked(&tx, payment.order_id).await?;
+    let (_, payment) = payments::locked(&tx, payment.order_id).await?;
     let (Some(intent), true) = (payment.stripe_payment_intent.clone(), payment.captured_at.is_some()) else {
         return Err(Error::Conflict {
             field: "paymentId",
@@ -158,7 +157,7 @@ pub(super) async fn let_go(services: &Services, tx: &TenantTx, order: &OrderRow)
     if order.status != OrderStatus::Cancelled || left == Amount::default() {
         return Ok(());
     }
-    let intent = payment.stripe_payment_intent.clone().ok_or_else(vanished)?;
+    let intent = payment.stripe_payment_intent.clone().ok_or_else(payments::vanished)?;
     // All that is left, as Stripe sees it: a refund at Stripe's side may not have been heard of yet. Beside one that is
     // on its way it must be so much and no more.
     let is_only = !refunds::of_payment(tx, payment.id).await?.iter().any(|r| r.status == RefundStatus::Pending);

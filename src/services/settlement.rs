@@ -20,7 +20,7 @@ use crate::domain::orders::OrderStatus;
 use crate::domain::payments::{RefundReason, RefundStatus};
 use crate::error::{Error, Result};
 use crate::services::Services;
-use crate::services::payments::{fact_of, intent_of, locked, not_made, note, refunded_to};
+use crate::services::payments::{fact_of, intent_of, not_made, note, refunded_to};
 
 /// How many orders are settled at the same time.
 const AT_ONCE: i32 = 8;
@@ -118,7 +118,7 @@ async fn close(services: &Services, caller: &Caller, payment: &PaymentRow) -> Re
 /// Writes down that a payment has no intent and will have none.
 async fn give_up(services: &Services, caller: &Caller, payment: &PaymentRow) -> Result<()> {
     let tx = services.db.tenant(caller).await?;
-    let (_, now) = locked(&tx, payment.order_id).await?;
+    let (_, now) = payments::locked(&tx, payment.order_id).await?;
     if now.attempt == payment.attempt && now.stripe_payment_intent.is_none() && now.is_open() {
         let cancelled_at = Some(services.sources.now());
         payments::save(&tx, PaymentRow { cancelled_at, ..now }).await?;
@@ -180,7 +180,7 @@ async fn make_refund(services: &Services, caller: &Caller, currency: &str, due: 
         Err(unreachable) => return Err(unreachable.into()),
     };
     let tx = services.db.tenant(caller).await?;
-    let (_, payment) = locked(&tx, due.order_id).await?;
+    let (_, payment) = payments::locked(&tx, due.order_id).await?;
     let now = refunds::of_payment(&tx, payment.id).await?.into_iter().find(|refund| refund.id == due.id);
     // Another replica may have been quicker with the same idempotency key.
     if let Some(refund) = now.filter(is_due) {
