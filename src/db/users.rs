@@ -81,6 +81,18 @@ pub async fn credentials(tx: &TenantTx, email: &str) -> Result<Option<(UserRow, 
     tx.tx().find(query).await
 }
 
+/// One user of the shop with the password's hash.
+pub async fn credentials_of(tx: &TenantTx, id: Uuid) -> Result<Option<(UserRow, String)>> {
+    tx.tx().find(users::table.filter(users::id.eq(id)).select((UserRow::as_select(), users::password_hash))).await
+}
+
+/// Replaces an active user's password; none when it is no longer the one that was checked.
+pub async fn replace_password(tx: &TenantTx, id: Uuid, checked: String, new: String) -> Result<Option<UserRow>> {
+    let current = users::id.eq(id).and(users::password_hash.eq(checked)).and(users::is_active.eq(true));
+    let update = diesel::update(users::table.filter(current)).set(users::password_hash.eq(new));
+    tx.tx().find(update.returning(UserRow::as_returning())).await
+}
+
 /// Writes a new user.
 pub async fn insert(tx: &TenantTx, user: UserInsert) -> Result<UserRow> {
     tx.tx().get(diesel::insert_into(users::table).values(user).returning(UserRow::as_returning())).await

@@ -28,6 +28,17 @@ pub struct UserChanges {
     pub is_active: Option<bool>,
 }
 
+/// What changing one's own password takes.
+#[derive(Clone, Validate)]
+pub struct PasswordChange {
+    /// The present password, which shows that it is not just somebody at an unlocked screen.
+    #[garde(skip)]
+    pub current_password: String,
+    /// The password from now on.
+    #[garde(custom(is_password))]
+    pub new_password: String,
+}
+
 /// The form in which addresses are stored and compared.
 #[must_use]
 pub fn normalize_email(email: &str) -> String {

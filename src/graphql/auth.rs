@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use crate::db::tenants::TenantKey;
 use crate::db::users::UserId;
 use crate::domain::actor::Role;
-use crate::domain::users::NewUser;
+use crate::domain::users::{NewUser, PasswordChange};
 use crate::error::Error;
 use crate::graphql::context::RequestExt;
 use crate::graphql::errors::{UserError, payload, user_errors};
@@ -72,6 +72,23 @@ payload! {
     }
 }
 
+/// A new password for one's own account.
+#[derive(InputObject)]
+pub struct PasswordChangeInput {
+    /// The present password.
+    current_password: String,
+    /// The password from now on: 12 to 128 characters.
+    new_password: String,
+}
+
+payload! {
+    /// What `passwordChange` answers.
+    PasswordChangePayload {
+        /// The user, who logs in with the new password from now on.
+        user: User
+    }
+}
+
 /// Logging in and registering.
 #[derive(Default)]
 pub struct AuthMutation;
@@ -111,5 +128,18 @@ impl AuthMutation {
         let request = ctx.request();
         let new = NewUser { email: input.email, password: input.password, role: Role::Customer };
         CustomerRegisterPayload::of(users::create(&request.services, &request.caller, new).await)
+    }
+
+    /// Changes one's own password. Tokens that were issued stay valid until they end. Requires CUSTOMER, MERCHANT or ADMIN.
+    #[graphql(guard = "Access::User")]
+    async fn password_change(
+        &self,
+        ctx: &Context<'_>,
+        input: PasswordChangeInput,
+    ) -> async_graphql::Result<PasswordChangePayload> {
+        let request = ctx.request();
+        let PasswordChangeInput { current_password, new_password } = input;
+        let change = PasswordChange { current_password, new_password };
+        PasswordChangePayload::of(users::change_password(&request.services, &request.caller, change).await)
     }
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::db::TenantTx;
 use crate::db::users::{self, UserInsert, UserRow};
 use crate::domain::actor::{Caller, Role};
-use crate::domain::users::{NewUser, UserChanges, normalize_email};
+use crate::domain::users::{NewUser, PasswordChange, UserChanges, normalize_email};
 use crate::domain::validation;
 use crate::error::{Error, Result};
 use crate::services::Services;
@@ -44,6 +44,26 @@ pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: Use
         return Err(Error::field(field, "this is the shop's last active admin; make another one first"));
     }
     let user = users::update(&tx, id, changes).await?.ok_or(Error::not_found_at("User", "id"))?;
+    tx.commit().await?;
+    Ok(user)
+}
+
+/// Changes the caller's own password.
+pub async fn change_password(services: &Services, caller: &Caller, change: PasswordChange) -> Result<UserRow> {
+    validation::check(&change)?;
+    let (id, _) = caller.user()?;
+    let tx = services.db.tenant_read(caller.tenant()?.id).await?;
+    let account = users::credentials_of(&tx, id).await?;
+    tx.commit().await?;
+    let checked = account.map(|(_, hash)| hash);
+    let wrong = || Error::field("currentPassword", "is not your current password");
+    // Hashing takes a while: no connection waits for it.
+    if !services.passwords.verify(change.current_password, checked.clone()).await? {
+        return Err(wrong());
+    }
+    let new = services.passwords.hash(change.new_password).await?;
+    let tx = services.db.tenant(caller).await?;
+    let user = users::replace_password(&tx, id, checked.ok_or_else(wrong)?, new).await?.ok_or_else(wrong)?;
     tx.commit().await?;
     Ok(user)
 }

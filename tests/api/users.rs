@@ -1,5 +1,6 @@
 //! People of a shop.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -240,4 +241,37 @@ async fn a_deactivated_admin_cannot_undo_it() {
         let denied = server.graphql(&second, mutation, variables).await;
         assert_eq!(denied.body["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{:#}", denied.body);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_changed_by_who_knows_it() {
+    const CHANGE: &str = "mutation($input: PasswordChangeInput!) { passwordChange(input: $input) {
+        user { email } userErrors { code field } } }";
+    let server = TestServer::start().await;
+    let shop = server.shop("changing").await;
+    let change = |current: &str, new: &str| json!({"input": {"currentPassword": current, "newPassword": new}});
+    let new = "quite another password";
+    for (input, code, field) in [
+        (change("a wrong password", new), "VALIDATION_ERROR", "currentPassword"),
+        (change(PASSWORD, "short"), "VALIDATION_ERROR", "newPassword"),
+    ] {
+        let refused = server.mutate(&shop.customer, CHANGE, input).await;
+        assert_eq!(refused["userErrors"], json!([{"code": code, "field": [field]}]));
+    }
+    // Two at once: one of them is too late, whoever it is.
+    let asks = ["first new password", "second new password"]
+        .map(|it| server.graphql(&shop.customer, CHANGE, change(PASSWORD, it)));
+    let answers = futures_util::future::join_all(asks).await;
+    assert_eq!(crate::support::tally(&answers), [("OK", 1), ("VALIDATION_ERROR", 1)].into());
+    let won = if answers[0].outcome() == "OK" { "first new password" } else { "second new password" };
+    assert_eq!(server.mutate(&shop.customer, CHANGE, change(won, new)).await["userErrors"], json!([]));
+    let login =
+        |password: &str| json!({"subdomain": "changing", "email": "customer@example.com", "password": password});
+    for (password, status) in [(PASSWORD, 401), (won, 401), (new, 200)] {
+        let answer = server.rest(&As::Nobody, Method::POST, "/auth/login", Some(login(password))).await;
+        assert_eq!(answer.status, status, "{password}");
+    }
+    // Neither password, nor its hash, is in the books.
+    let audit = server.database.rows(shop.id, "select changes::text from audit_logs").await.concat();
+    assert!(!audit.contains("argon2") && !audit.contains(new), "{audit}");
 }

@@ -104,6 +104,7 @@ impl Goods {
             "orders" => json!({"filter": {"customerId": customer, "status": "PENDING"}}),
             "product" => json!({"identifier": {"id": product}}),
             "payments" => json!({"filter": {"status": "PAID", "hasProblem": false}}),
+            "passwordChange" => json!({"input": {"currentPassword": PASSWORD, "newPassword": PASSWORD}}),
             "paymentIntentCreate" => json!({"input": {"orderId": order}}),
             "refundCreate" => json!({"input": {"paymentId": self.payment, "amount": "1.00", "note": "sample"}}),
             "products" => json!({"filter": {"search": "product"}, "sort": {"field": "NAME"}}),
