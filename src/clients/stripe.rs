@@ -131,8 +131,9 @@ pub struct NewRefund {
     pub intent: String,
     /// How much, in the currency's smallest unit; none for all that is left.
     pub amount: Option<i64>,
-    /// With the same key, Stripe makes one refund however often it is asked, for a day at least.
-    pub idempotency_key: String,
+    /// Our own id of it. It makes the idempotency key, with which Stripe makes one refund however often it is asked, for a
+    /// day at least; [`Stripe::refund_made`] finds it after that.
+    pub refund_id: Uuid,
     /// What it is for.
     pub metadata: Metadata,
 }
@@ -202,14 +203,18 @@ impl Stripe {
         let mut form = vec![("payment_intent", new.intent), ("expand[]", "charge".into())];
         form.extend(new.amount.map(|amount| ("amount", amount.to_string())));
         form.extend(new.metadata.form());
-        let answer = self.post("/v1/refunds", form, &new.idempotency_key).await?;
-        Ok(Refund {
-            id: id_of(&answer)?,
-            status: event::refund_status(answer["status"].as_str().unwrap_or_default()),
-            amount: answer["amount"].as_i64(),
-            total: answer["charge"]["amount_refunded"].as_i64(),
-            failure: answer["failure_reason"].as_str().map(str::to_owned),
-        })
+        form.push(("metadata[refund_id]", new.refund_id.to_string()));
+        refund(&self.post("/v1/refunds", form, &format!("mercato-refund-{}", new.refund_id)).await?)
+    }
+
+    /// The refund of that id of ours, if Stripe has made it. A payment has at most a hundred that matter here.
+    pub async fn refund_made(&self, intent: &str, refund_id: Uuid) -> Result<Option<Refund>, StripeError> {
+        // The same check as for a path.
+        intent_path(intent)?;
+        let path = format!("/v1/refunds?payment_intent={intent}&limit=100&expand[]=data.charge");
+        let answer = self.send(intent, || self.request(Method::GET, &path)).await?;
+        let of_ours = |made: &&Value| made["metadata"]["refund_id"].as_str() == Some(&refund_id.to_string());
+        answer["data"].as_array().and_then(|all| all.iter().find(of_ours)).map(refund).transpose()
     }
 
     async fn post(&self, path: &str, form: Form, key: &str) -> Result<Value, StripeError> {
@@ -284,6 +289,16 @@ async fn once(request: RequestBuilder) -> Result<Value, (StripeError, bool)> {
     }
     let message = text("message").unwrap_or_default();
     Err((StripeError::Refused { status: status.as_u16(), code: text("code"), message }, again))
+}
+
+fn refund(answer: &Value) -> Result<Refund, StripeError> {
+    Ok(Refund {
+        id: id_of(answer)?,
+        status: event::refund_status(answer["status"].as_str().unwrap_or_default()),
+        amount: answer["amount"].as_i64(),
+        total: answer["charge"]["amount_refunded"].as_i64(),
+        failure: answer["failure_reason"].as_str().map(str::to_owned),
+    })
 }
 
 fn intent(answer: &Value) -> Result<Intent, StripeError> {

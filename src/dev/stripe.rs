@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::extract::{Form, OriginalUri, Path, State};
+use axum::extract::{Form, OriginalUri, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -101,7 +102,7 @@ impl Simulator {
             .route("/v1/payment_intents/{id}", get(find))
             .route("/v1/payment_intents/{id}/confirm", post(confirm))
             .route("/v1/payment_intents/{id}/cancel", post(cancel))
-            .route("/v1/refunds", post(refund))
+            .route("/v1/refunds", get(refunds).post(refund))
             .route("/page/{id}/{action}", post(press))
             .with_state(self.clone())
     }
@@ -225,6 +226,15 @@ async fn refund(
 ) -> Result<Json<Value>, Refusal> {
     let id = simulator.0.sources.id();
     simulator.act(|account| account.once(key(&headers), &form, |account| account.refund(&form, id))).map(Json)
+}
+
+#[derive(Deserialize)]
+struct OfIntent {
+    payment_intent: String,
+}
+
+async fn refunds(State(simulator): State<Simulator>, Query(of): Query<OfIntent>) -> Json<Value> {
+    Json(simulator.account().refunds_of(&of.payment_intent))
 }
 
 async fn show(State(simulator): State<Simulator>, OriginalUri(uri): OriginalUri) -> Html<String> {

@@ -25,6 +25,9 @@ use crate::services::payments::{fact_of, intent_of, not_made, note, refunded_to}
 /// How many orders are settled at the same time.
 const AT_ONCE: i32 = 8;
 
+/// How long Stripe surely remembers an idempotency key. It says a day, and counts from its own clock.
+const KEYS_REMEMBERED: chrono::Duration = chrono::Duration::hours(20);
+
 /// Finds orders that waited too long for their payment. Returns how many there are.
 pub async fn find_unpaid(services: &Services) -> Result<usize> {
     let waited = services.sources.now() - services.payments.order_ttl;
@@ -171,10 +174,19 @@ async fn make_refund(services: &Services, caller: &Caller, currency: &str, due: 
     let new = NewRefund {
         intent: due.stripe_payment_intent.clone(),
         amount,
-        idempotency_key: format!("mercato-refund-{}", due.id),
+        refund_id: due.id,
         metadata: Metadata { tenant_id, order_id: due.order_id, payment_id: due.payment_id },
     };
-    let answer = match services.stripe.refund(new).await {
+    let made = if services.sources.now() - due.created_at > KEYS_REMEMBERED {
+        services.stripe.refund_made(&new.intent, new.refund_id).await?
+    } else {
+        None
+    };
+    let asked = match made {
+        Some(made) => Ok(made),
+        None => services.stripe.refund(new).await,
+    };
+    let answer = match asked {
         Ok(refund) => Ok(refund),
         Err(StripeError::Refused { code, .. }) => Err(code.unwrap_or_else(|| "refused".into())),
         Err(unreachable) => return Err(unreachable.into()),

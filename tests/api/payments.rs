@@ -222,6 +222,27 @@ async fn a_refund_waits_until_stripe_is_back() {
     world.assert_in_order().await;
 }
 
+/// An outage of more than a day: Stripe has made a part of a refund, and has forgotten the key by when it is asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_is_not_made_again_after_days() {
+    let world = World::start().await;
+    let World { server, shop, .. } = &world;
+    let paying = world.paid().await;
+    server.stripe.fail("/v1/refunds", Fault::ActThenDrop, 3);
+    world.refund(&shop.merchant, &paying, Some("5.00")).await;
+    while server.stripe.calls("/v1/refunds").len() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.stripe.forget_keys();
+    let age = "update refunds set created_at = now() - interval '3 days'";
+    server.database.as_superuser().await.batch_execute(age).await.expect("the superuser may");
+    server.until_settled().await;
+    assert_eq!(server.stripe.refunded(&paying.intent), 500);
+    let refunds = world.payment(paying.order).await["refunds"].clone();
+    assert_eq!(refunds, json!([{"amount": {"amount": "5.00"}, "status": "SUCCEEDED", "reason": "REQUESTED"}]));
+    world.assert_in_order().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelling_closes_the_intent() {
     let world = World::start().await;

@@ -133,7 +133,7 @@ async fn stripes_advice_on_another_attempt_counts() {
 #[tokio::test]
 async fn only_stripe_refuses() {
     let refund =
-        || NewRefund { intent: "pi_1".into(), amount: None, idempotency_key: "key".into(), metadata: metadata() };
+        || NewRefund { intent: "pi_1".into(), amount: None, refund_id: Uuid::from_u128(4), metadata: metadata() };
     let (script, stripe) = Script::client([refuses(400, "charge_already_refunded")]).await;
     match stripe.refund(refund()).await {
         Err(StripeError::Refused { status: 400, code, message }) => {
@@ -158,7 +158,7 @@ async fn refunds_tell_what_they_come_to() {
         "charge": {"id": "ch_1", "amount_refunded": 1400}});
     let (script, stripe) = Script::client([says(200, made), says(200, json!({"id": "re_2", "charge": "ch_1"}))]).await;
     let ask = |amount| {
-        stripe.refund(NewRefund { intent: "pi_1".into(), amount, idempotency_key: "key".into(), metadata: metadata() })
+        stripe.refund(NewRefund { intent: "pi_1".into(), amount, refund_id: Uuid::from_u128(4), metadata: metadata() })
     };
     let refund = ask(Some(400)).await.unwrap();
     assert_eq!((refund.id.as_str(), refund.status, refund.total), ("re_1", RefundStatus::Failed, Some(1400)));

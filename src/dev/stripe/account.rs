@@ -38,6 +38,9 @@ pub struct Intent {
 pub struct Account {
     /// Every intent.
     pub intents: Vec<Intent>,
+    /// Every refund, as Stripe shows it.
+    #[serde(default)]
+    refunds: Vec<Value>,
     answers: BTreeMap<String, (Form, Value)>,
 }
 
@@ -61,6 +64,13 @@ fn refuse(status: u16, code: &'static str, message: impl Into<String>) -> Refusa
 
 fn field<'a>(form: &'a Form, name: &str) -> Option<&'a str> {
     form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+fn metadata(form: &Form) -> BTreeMap<String, String> {
+    let named = |(name, value): &(String, String)| {
+        Some((name.strip_prefix("metadata[")?.strip_suffix(']')?.to_owned(), value.clone()))
+    };
+    form.iter().filter_map(named).collect()
 }
 
 impl Account {
@@ -92,9 +102,6 @@ impl Account {
         }
         let currency = field(form, "currency").filter(|currency| currency.len() == 3);
         let currency = currency.ok_or_else(|| refuse(400, "parameter_missing", "currency is required"))?;
-        let metadata = form.iter().filter_map(|(name, value)| {
-            Some((name.strip_prefix("metadata[")?.strip_suffix(']')?.to_owned(), value.clone()))
-        });
         let id = format!("pi_sim{}", id.simple());
         let intent = Intent {
             client_secret: format!("{id}_secret_simulated"),
@@ -103,7 +110,7 @@ impl Account {
             currency: currency.to_owned(),
             status: "requires_payment_method".into(),
             refunded: 0,
-            metadata: metadata.collect(),
+            metadata: metadata(form),
             created,
         };
         let answer = intent.json();
@@ -139,6 +146,13 @@ impl Account {
         Ok((answer.clone(), Some(("payment_intent.canceled", answer))))
     }
 
+    /// The refunds of an intent, newest first.
+    pub fn refunds_of(&self, intent: &str) -> Value {
+        let of_intent = |refund: &&Value| refund["payment_intent"] == intent;
+        let data: Vec<_> = self.refunds.iter().rev().filter(of_intent).collect();
+        json!({"object": "list", "data": data, "has_more": false})
+    }
+
     /// Gives money back, never more than came.
     pub fn refund(&mut self, form: &Form, id: Uuid) -> Outcome {
         let intent = self.find(field(form, "payment_intent").unwrap_or_default())?;
@@ -161,8 +175,9 @@ impl Account {
         let charge = intent.charge();
         let refund = json!({
             "id": format!("re_sim{}", id.simple()), "object": "refund", "amount": amount, "currency": intent.currency,
-            "payment_intent": intent.id, "charge": charge, "status": "succeeded",
+            "payment_intent": intent.id, "charge": charge, "status": "succeeded", "metadata": metadata(form),
         });
+        self.refunds.push(refund.clone());
         Ok((refund, Some(("charge.refunded", charge))))
     }
 }

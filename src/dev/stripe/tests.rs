@@ -57,8 +57,8 @@ fn new_intent(amount: i64, key: &str) -> NewIntent {
     NewIntent { amount, currency: "USD".into(), idempotency_key: key.into(), metadata: metadata() }
 }
 
-fn new_refund(intent: &str, amount: Option<i64>, key: &str) -> NewRefund {
-    NewRefund { intent: intent.into(), amount, idempotency_key: key.into(), metadata: metadata() }
+fn new_refund(intent: &str, amount: Option<i64>, number: u128) -> NewRefund {
+    NewRefund { intent: intent.into(), amount, refund_id: Uuid::from_u128(number), metadata: metadata() }
 }
 
 async fn submit(url: &str, form: &[(&str, &str)]) -> reqwest::Response {
@@ -86,10 +86,10 @@ async fn the_client_pays_refunds_and_cancels_and_hears_of_it_in_order() {
     let paid = client.cancel_intent(&intent.id).await.unwrap();
     assert_eq!((paid.status, paid.amount_received), (IntentStatus::Succeeded, Some(1999)));
 
-    let part = client.refund(new_refund(&intent.id, Some(999), "b")).await.unwrap();
+    let part = client.refund(new_refund(&intent.id, Some(999), 2)).await.unwrap();
     assert_eq!((part.status, part.total), (RefundStatus::Succeeded, Some(999)));
-    assert_eq!(client.refund(new_refund(&intent.id, Some(999), "b")).await.unwrap().id, part.id);
-    assert_eq!(client.refund(new_refund(&intent.id, None, "c")).await.unwrap().total, Some(1999));
+    assert_eq!(client.refund(new_refund(&intent.id, Some(999), 2)).await.unwrap().id, part.id);
+    assert_eq!(client.refund(new_refund(&intent.id, None, 3)).await.unwrap().total, Some(1999));
 
     let intent = client.create_intent(new_intent(500, "d")).await.unwrap();
     assert_eq!(client.cancel_intent(&intent.id).await.unwrap().status, IntentStatus::Cancelled);

@@ -56,6 +56,7 @@ pub struct StandIn {
 #[derive(Default)]
 struct Front {
     faults: Vec<(String, Fault)>,
+    forgets_keys: bool,
     called: Vec<Called>,
 }
 
@@ -91,6 +92,11 @@ impl StandIn {
     /// Lets this go wrong with the next calls of a path.
     pub fn fail(&self, path: &str, fault: Fault, times: usize) {
         self.front().faults.extend(std::iter::repeat_n((path.to_owned(), fault), times));
+    }
+
+    /// Forgets idempotency keys from now on, as Stripe does after a day.
+    pub fn forget_keys(&self) {
+        self.front().forgets_keys = true;
     }
 
     /// Every call of a path.
@@ -200,7 +206,7 @@ impl StandIn {
 
 /// Writes the call down, and lets it go wrong when it is to.
 async fn meddle(State(front): State<Arc<Mutex<Front>>>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = to_bytes(body, 1 << 20).await.expect("a short body");
     let path = parts.uri.path().to_owned();
     let idempotency_key = parts.headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
@@ -208,6 +214,9 @@ async fn meddle(State(front): State<Arc<Mutex<Front>>>, request: Request, next: 
     let fault = {
         let mut front = front.lock().unwrap_or_else(PoisonError::into_inner);
         front.called.push(Called { path: path.clone(), idempotency_key, form });
+        if front.forgets_keys {
+            parts.headers.remove("idempotency-key");
+        }
         let at = front.faults.iter().position(|(faulty, _)| *faulty == path);
         at.map(|at| front.faults.remove(at).1)
     };
