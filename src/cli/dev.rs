@@ -189,8 +189,7 @@ fn own_key(path: &Path) -> anyhow::Result<SecretString> {
 fn own_secret(path: &Path) -> anyhow::Result<SecretString> {
     if !path.exists() {
         let secret = SystemSources.secret()?;
-        let digits: Vec<_> = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        write_private(path, &format!("whsec_{}", digits.concat()))?;
+        write_private(path, &format!("whsec_{}", hex::encode(secret)))?;
     }
     let secret = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(secret.into())

@@ -33,7 +33,7 @@ pub async fn add(tx: &TenantTx, order_id: Uuid) -> Result<()> {
 }
 
 /// Asks for work on unpaid orders that were placed before this moment. What is free waits for nobody's money.
-pub async fn add_unpaid(tx: &SystemTx, placed_before: DateTime<Utc>) -> Result<usize> {
+pub async fn add_unpaid(tx: &SystemTx, placed_before: DateTime<Utc>) -> Result<()> {
     let add = Sql::new(
         "insert into payment_tasks (tenant_id, order_id)
          select tenant_id, id from orders
@@ -42,7 +42,7 @@ pub async fn add_unpaid(tx: &SystemTx, placed_before: DateTime<Utc>) -> Result<u
          order by created_at limit 1000
          on conflict do nothing",
     );
-    tx.tx().execute(add.bind(placed_before).returning::<()>()).await
+    tx.tx().execute(add.bind(placed_before).returning::<()>()).await.map(|_| ())
 }
 
 /// Takes tasks that are due. Others skip them for two minutes: by then they are done, or their taker is most likely gone.

@@ -9,6 +9,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use uuid::Uuid;
 
+use super::payments::PaymentRow;
 use super::schema::refunds;
 use super::session::{ReadSession, TenantTx};
 use super::sql_types::decimal;
@@ -46,6 +47,14 @@ pub struct RefundRow {
     pub created_at: DateTime<Utc>,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
+}
+
+impl RefundRow {
+    /// Whether it gives back what the payment itself captured, and not a stray intent.
+    #[must_use]
+    pub fn is_own(&self, payment: &PaymentRow) -> bool {
+        payment.stripe_payment_intent.as_ref() == Some(&self.stripe_payment_intent)
+    }
 }
 
 /// A refund's id as a loader's key.

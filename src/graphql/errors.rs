@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Enum, ErrorExtensionValues, Response, ServerError, SimpleObject};
+use async_graphql::{Enum, ErrorExtensionValues, Response, ServerError, SimpleObject, Value};
 
 use crate::domain::actor::RequestId;
 use crate::error::{Code, Error, Problem, Result, details};
@@ -133,6 +133,15 @@ pub fn complete(errors: &mut [ServerError], request_id: &RequestId, is_mutation:
         if let Some(details) = details.and_then(|details| async_graphql::Value::from_json(details).ok()) {
             extensions.set("details", details);
         }
+    }
+}
+
+/// The code that [`complete`] gave an error.
+#[must_use]
+pub fn code(error: &ServerError) -> Code {
+    match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
+        Some(Value::String(name)) => Code::parse(name).unwrap_or(Code::Internal),
+        _ => Code::Internal,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::db::idempotency::{Kept, Keyed};
 use crate::domain::actor::Caller;
 use crate::domain::idempotency::{Claim, IdempotencyKey};
 use crate::error::{Code, Error, Result};
-use crate::graphql::Engine;
+use crate::graphql::{self, Engine};
 use crate::services::Services;
 
 /// Mutations that keep no answer: to repeat them does nothing twice, and what they answer must not lie in a table.
@@ -42,12 +42,12 @@ pub fn claim(services: &Services, caller: &Caller, request: &mut Request) -> Res
 
 /// The one mutation that the request is about; none for queries and for what keeps no answer.
 fn mutation(document: &ExecutableDocument, name: Option<&str>) -> Result<Option<String>> {
-    let selected = document.operations.iter().find(|(known, _)| name.is_none() || known.map(AsRef::as_ref) == name);
-    let Some((_, operation)) = selected.filter(|(_, operation)| operation.node.ty == OperationType::Mutation) else {
+    let selected = graphql::selected(document, name);
+    let Some(operation) = selected.filter(|operation| operation.ty == OperationType::Mutation) else {
         return Ok(None);
     };
     let mut fields = Vec::new();
-    for selection in &operation.node.selection_set.node.items {
+    for selection in &operation.selection_set.node.items {
         match &selection.node {
             Selection::Field(field) if field.node.name.node == "__typename" => {}
             Selection::Field(field) => fields.push(field.node.name.node.to_string()),
@@ -110,13 +110,7 @@ impl Engine {
 
     /// Commits what was done together with its answer, unless a part of the answer could not be read: then nothing was done.
     async fn finish(&self, keyed: &Keyed, claim: &Claim, mut response: Response) -> Result<Response> {
-        let failed = response.errors.iter().any(|error| {
-            let code = match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
-                Some(Value::String(name)) => Code::parse(name),
-                _ => None,
-            };
-            code.is_none_or(|code| code.status() >= 500)
-        });
+        let failed = response.errors.iter().any(|error| graphql::code(error).status() >= 500);
         if !failed {
             keyed.commit(self.sealed(claim, &response)?).await?;
             return Ok(response);
@@ -158,15 +152,15 @@ fn is_refusal(response: &Response) -> bool {
         _ => None,
     });
     let mut codes = errors.flat_map(|errors| match errors {
-        Value::List(errors) => errors.iter().map(code).collect(),
+        Value::List(errors) => errors.iter().map(user_error_code).collect(),
         _ => Vec::new(),
     });
     let is_kept = |code: Option<Code>| code.is_some_and(|code| code != Code::ValidationError);
     response.errors.is_empty() && codes.next().is_some_and(is_kept) && codes.all(is_kept)
 }
 
-/// The code of an object that has one.
-fn code(error: &Value) -> Option<Code> {
+/// The code of an entry of `userErrors`, if it was selected.
+fn user_error_code(error: &Value) -> Option<Code> {
     let Value::Object(error) = error else { return None };
     match error.get("code") {
         Some(Value::Enum(name)) => Code::parse(name),

@@ -20,11 +20,11 @@ mod users;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::parser::types::OperationType;
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{EmptySubscription, MergedObject, Request, Response, SDLExportOptions};
 use chrono::{DateTime, Utc};
 
-pub use errors::error_response;
+pub use errors::{code, error_response};
 
 use crate::domain::actor::Caller;
 use crate::error::Error;
@@ -80,6 +80,20 @@ pub fn schema() -> Schema {
 #[must_use]
 pub fn sdl() -> String {
     schema().sdl_with_options(SDLExportOptions::new().sorted_fields().sorted_enum_items().compose_directive())
+}
+
+/// The operation that will run, as `GetOperation` of the GraphQL specification picks it; none when that is ambiguous.
+#[must_use]
+pub fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
+    let operation = match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Some(operation),
+        (DocumentOperations::Single(_), Some(_)) => None,
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),
+        (DocumentOperations::Multiple(operations), None) => {
+            operations.values().next().filter(|_| operations.len() == 1)
+        }
+    };
+    operation.map(|operation| &operation.node)
 }
 
 /// The schema and what its resolvers work with: where both transports meet.

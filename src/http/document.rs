@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use async_graphql::parser::types::{
-    DocumentOperations, ExecutableDocument, OperationDefinition, Selection, SelectionSet,
-};
+use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, Selection, SelectionSet};
 use async_graphql::{ServerError, Value, Variables};
 
 /// How deep brackets may nest. `GraphiQL`'s introspection takes about fifteen levels.
@@ -160,19 +158,6 @@ impl<'a> Expansion<'a> {
     }
 }
 
-/// The operation that will run, as `GetOperation` of the GraphQL specification picks it; none when that is ambiguous.
-pub fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
-    let operation = match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => Some(operation),
-        (DocumentOperations::Single(_), Some(_)) => None,
-        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),
-        (DocumentOperations::Multiple(operations), None) => {
-            operations.values().next().filter(|_| operations.len() == 1)
-        }
-    };
-    operation.map(|operation| &operation.node)
-}
-
 /// What is wrong when a variable that may not be null has no value.
 ///
 /// The library lets such a variable pass wherever the argument that takes it is optional, and then runs the operation
@@ -198,6 +183,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::graphql::selected;
 
     fn kind(query: &str, name: Option<&str>) -> Option<OperationType> {
         Some(selected(&parse_query(query).unwrap(), name)?.ty)

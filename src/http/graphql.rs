@@ -118,7 +118,7 @@ async fn read(request: Request) -> Result<Params, Refusal> {
 /// Runs the operation of a well-formed request.
 async fn run(http: &HttpState, caller: Caller, params: Params, method: Method) -> Result<Answer, Refusal> {
     let document = http.documents.resolve(params.query.as_deref(), &params.extensions).await?;
-    let selected = document.as_ref().and_then(|parsed| document::selected(parsed, params.operation_name.as_deref()));
+    let selected = document.as_ref().and_then(|parsed| graphql::selected(parsed, params.operation_name.as_deref()));
     let kind = selected.map(|operation| operation.ty);
     if method == Method::Get && kind == Some(OperationType::Mutation) {
         return Err(Refusal::new(Code::MethodNotAllowed, "GET changes nothing: send mutations by POST"));
@@ -163,19 +163,10 @@ fn status(format: Format, answer: &Answer) -> StatusCode {
     let Some(error) = answer.errors.first().filter(|_| !was_executed(answer)) else {
         return StatusCode::OK;
     };
-    let status = errors::status(code(error));
+    let status = errors::status(graphql::code(error));
     match format {
         Format::Json if status.is_client_error() => StatusCode::OK,
         _ => status,
-    }
-}
-
-/// The code in an error's extensions.
-fn code(error: &ServerError) -> Code {
-    let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
-    match code {
-        Some(Value::String(name)) => Code::parse(name).unwrap_or(Code::Internal),
-        _ => Code::Internal,
     }
 }
 

@@ -10,6 +10,7 @@ use async_graphql::Extensions;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::ExecutableDocument;
 use axum::http::StatusCode;
+use hex::FromHex;
 use moka::sync::Cache;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -120,13 +121,7 @@ impl Documents {
 }
 
 fn key(hash: Hash) -> String {
-    use std::fmt::Write;
-
-    hash.iter().fold("mercato:apq:".to_owned(), |mut key, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(key, "{byte:02x}");
-        key
-    })
+    format!("mercato:apq:{}", hex::encode(hash))
 }
 
 /// The answer that makes clients send the text as well. It has status 200, because clients look for it in the body.
@@ -143,14 +138,7 @@ fn persisted_hash(extensions: &Extensions) -> Result<Option<Hash>, Refusal> {
     if version != 1 {
         return Err(Refusal::malformed("extensions.persistedQuery.version: must be 1"));
     }
-    let hash = from_hex(&sha256_hash)
-        .ok_or_else(|| Refusal::malformed("extensions.persistedQuery.sha256Hash: must be 64 hexadecimal digits"))?;
+    let hash = Hash::from_hex(&sha256_hash)
+        .map_err(|_| Refusal::malformed("extensions.persistedQuery.sha256Hash: must be 64 hexadecimal digits"))?;
     Ok(Some(hash))
-}
-
-fn from_hex(text: &str) -> Option<Hash> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes: Option<Vec<u8>> = pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect();
-    rest.is_empty().then(|| bytes?.try_into().ok()).flatten()
 }

@@ -37,7 +37,7 @@ pub async fn run(services: Arc<Services>, poll: Duration, stop: impl Future<Outp
 /// What does not find, or cannot settle, does not keep the other from trying.
 async fn find_and_settle(services: &Services) -> Result<()> {
     let found = settlement::find_unpaid(services).await;
-    settle(services).await.and(found.map(|_| ()))
+    settle(services).await.and(found)
 }
 
 /// Settles what is due, and comes back for more after others had their turn.

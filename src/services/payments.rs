@@ -223,26 +223,16 @@ pub(super) fn fact_of(intent: &Intent) -> Option<Fact> {
     }
 }
 
-/// What became of a webhook event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// It was applied.
-    Applied,
-    /// It had been applied before.
-    Duplicate,
-    /// It is of no concern here: of another type, or about an intent that is not ours.
-    Ignored,
-}
-
-/// Takes in an event as Stripe posts it. The event's id and its effect are one transaction.
-pub async fn receive(services: &Services, request_id: RequestId, signature: &str, body: &[u8]) -> Result<Received> {
+/// Takes in an event as Stripe posts it. The event's id and its effect are one transaction. One that was applied before,
+/// is of another type, or tells of an intent that is not ours, is received and changes nothing.
+pub async fn receive(services: &Services, request_id: RequestId, signature: &str, body: &[u8]) -> Result<()> {
     let verified = services.webhook_secrets.verify(signature, body, services.sources.now());
     verified.map_err(|error| {
         tracing::warn!(%error, "a webhook was refused");
         Error::Unauthenticated("the header Stripe-Signature does not sign this body, or not now")
     })?;
     let event = Event::parse(body).map_err(|wrong| Error::field("body", wrong))?;
-    let Some(subject) = event.subject else { return Ok(Received::Ignored) };
+    let Some(subject) = event.subject else { return Ok(()) };
     let tx = services.db.system(SystemReason::LocatePayment, None).await?;
     let located = payments::locate(&tx, &subject.intent, subject.payment_id).await?;
     tx.commit().await?;
@@ -252,17 +242,16 @@ pub async fn receive(services: &Services, request_id: RequestId, signature: &str
         }
         None => None,
     };
-    let Some((located, tenant)) = tenant else { return Ok(Received::Ignored) };
+    let Some((located, tenant)) = tenant else { return Ok(()) };
     let caller = Caller { tenant: Some(tenant), actor: Actor::Anonymous, request_id, idempotency: None };
     let tx = services.db.tenant(&caller).await?;
     if !payments::record_event(&tx, &event.id, &event.kind).await? {
-        tx.rollback().await?;
-        return Ok(Received::Duplicate);
+        return tx.rollback().await;
     }
     apply(services, &tx, located.order_id, &subject.intent, &subject.fact).await?;
     tx.commit().await?;
     services.work.notify_one();
-    Ok(Received::Applied)
+    Ok(())
 }
 
 /// Applies what Stripe says of an intent: the one way in which a payment changes, for webhooks, retries and the sweeper

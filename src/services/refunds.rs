@@ -78,7 +78,7 @@ pub(super) async fn change(
         }
         (RefundStatus::Pending | RefundStatus::Succeeded, RefundStatus::Failed) => {
             tracing::error!(refund = %refund.id, "a refund failed late; it needs the shop's attention");
-            let is_own = Some(&refund.stripe_payment_intent) == payment.stripe_payment_intent.as_ref();
+            let is_own = refund.is_own(&payment);
             let failure = refund.failure.clone().or(Some("failed".into()));
             refunds::save(tx, RefundRow { status, failure, ..refund }).await?;
             if !is_own {
@@ -116,7 +116,7 @@ pub async fn create(
             message: "nothing was paid yet, so nothing can be given back",
         });
     };
-    let left = refundable(&tx, &payment).await?;
+    let left = refundable(&payment, &refunds::of_payment(&tx, payment.id).await?);
     let amount = amount.unwrap_or(left);
     if left == Amount::default() {
         return Err(Error::Conflict { field: "paymentId", message: "all of it was given back, or is about to be" });
@@ -135,15 +135,13 @@ pub async fn create(
     Ok(refund)
 }
 
-/// What of the captured money is neither given back nor promised.
-async fn refundable(tx: &TenantTx, payment: &PaymentRow) -> Result<Amount> {
-    let pending = refunds::of_payment(tx, payment.id).await?;
-    let pending = pending.iter().filter(|refund| refund.status == RefundStatus::Pending);
-    let own = pending.filter(|refund| Some(&refund.stripe_payment_intent) == payment.stripe_payment_intent.as_ref());
+/// What of the captured money is neither given back nor promised by one of these, all refunds of the payment.
+fn refundable(payment: &PaymentRow, all: &[RefundRow]) -> Amount {
+    let own = all.iter().filter(|refund| refund.status == RefundStatus::Pending && refund.is_own(payment));
     let left = own.fold(payment.captured_amount.checked_sub(payment.refunded_amount), |left, refund| {
         left?.checked_sub(refund.amount.unwrap_or(payment.captured_amount))
     });
-    Ok(left.unwrap_or_default())
+    left.unwrap_or_default()
 }
 
 /// What becomes of the money when an order no longer waits for it: what was captured for one that is now cancelled is
@@ -153,14 +151,15 @@ pub(super) async fn let_go(services: &Services, tx: &TenantTx, order: &OrderRow)
     if payment.is_open() {
         return payment_tasks::add(tx, order.id).await;
     }
-    let left = refundable(tx, &payment).await?;
+    let all = refunds::of_payment(tx, payment.id).await?;
+    let left = refundable(&payment, &all);
     if order.status != OrderStatus::Cancelled || left == Amount::default() {
         return Ok(());
     }
     let intent = payment.stripe_payment_intent.clone().ok_or_else(payments::vanished)?;
     // All that is left, as Stripe sees it: a refund at Stripe's side may not have been heard of yet. Beside one that is
     // on its way it must be so much and no more.
-    let is_only = !refunds::of_payment(tx, payment.id).await?.iter().any(|r| r.status == RefundStatus::Pending);
+    let is_only = !all.iter().any(|refund| refund.status == RefundStatus::Pending);
     let amount = (!is_only).then_some(left);
     let owed = Owed { intent, amount, reason: RefundReason::OrderCancelled, note: None };
     owe(services, tx, &payment, owed).await.map(|_| ())
@@ -169,11 +168,8 @@ pub(super) async fn let_go(services: &Services, tx: &TenantTx, order: &OrderRow)
 /// What Stripe had begun to give back and could not.
 pub(super) async fn failed(tx: &TenantTx, payment: &PaymentRow) -> Result<Amount> {
     let all = refunds::of_payment(tx, payment.id).await?;
-    let failed = all.iter().filter(|refund| {
-        refund.status == RefundStatus::Failed
-            && refund.stripe_refund.is_some()
-            && Some(&refund.stripe_payment_intent) == payment.stripe_payment_intent.as_ref()
-    });
+    let was_begun = |refund: &&RefundRow| refund.stripe_refund.is_some() && refund.is_own(payment);
+    let failed = all.iter().filter(|refund| refund.status == RefundStatus::Failed).filter(was_begun);
     let mut failed = failed.map(|refund| refund.amount.unwrap_or(payment.captured_amount));
     let sum = failed.try_fold(Amount::default(), Amount::checked_add);
     Ok(sum.unwrap_or(payment.captured_amount))

@@ -28,13 +28,12 @@ const AT_ONCE: i32 = 8;
 /// How long Stripe surely remembers an idempotency key. It says a day, and counts from its own clock.
 const KEYS_REMEMBERED: chrono::Duration = chrono::Duration::hours(20);
 
-/// Finds orders that waited too long for their payment. Returns how many there are.
-pub async fn find_unpaid(services: &Services) -> Result<usize> {
+/// Finds orders that waited too long for their payment.
+pub async fn find_unpaid(services: &Services) -> Result<()> {
     let waited = services.sources.now() - services.payments.order_ttl;
     let tx = services.db.system(SystemReason::Settle, None).await?;
-    let found = payment_tasks::add_unpaid(&tx, waited).await?;
-    tx.commit().await?;
-    Ok(found)
+    payment_tasks::add_unpaid(&tx, waited).await?;
+    tx.commit().await
 }
 
 /// Settles what is due, and returns how many orders that were. A failure puts one order off and stops none of the others.
@@ -197,8 +196,7 @@ async fn make_refund(services: &Services, caller: &Caller, currency: &str, due: 
     // Another replica may have been quicker with the same idempotency key.
     if let Some(refund) = now.filter(is_due) {
         let done = answered(refund, answer, currency);
-        let is_own = payment.stripe_payment_intent.as_ref() == Some(&done.refund.stripe_payment_intent);
-        let counts = is_own && done.refund.status != RefundStatus::Failed;
+        let counts = done.refund.is_own(&payment) && done.refund.status != RefundStatus::Failed;
         refunds::save(&tx, done.refund.clone()).await?;
         if counts {
             payments::save(&tx, settled(payment, &done)).await?;

@@ -239,11 +239,7 @@ fn can_reach(account: Account, dir: &Path) -> bool {
 /// Twelve hexadecimal digits that stand for a path.
 fn short_hash(path: &Path) -> String {
     let digest = Sha256::digest(path.as_os_str().as_bytes());
-    digest[..6].iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex::encode(&digest[..6])
 }
 
 /// `path` as part of a URL: all but letters, digits, `-._~` and the bytes in `keep` becomes `%XX`.
