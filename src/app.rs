@@ -20,12 +20,13 @@ use crate::graphql::{self, Engine};
 use crate::http::graphiql::{self, GraphiqlConfig};
 use crate::http::{self, HttpState, Settings};
 use crate::jobs;
-use crate::services::Services;
+use crate::services::access::Access;
 use crate::services::idempotency::Answers;
 use crate::services::passwords::Passwords;
 use crate::services::payments::PaymentSettings;
 use crate::services::tenants::TenantDirectory;
 use crate::services::tokens::Tokens;
+use crate::services::{AccountSettings, Services};
 use crate::telemetry::metrics::Metrics;
 
 /// Everything that a request needs.
@@ -61,8 +62,7 @@ impl App {
             max_body_bytes: config.server.max_body_bytes,
             graphiql: config.server.graphiql_enabled.then(page),
         };
-        let redis = Redis::new(config.redis_url.expose_secret())?;
-        let http = Arc::new(HttpState::new(engine, redis, settings));
+        let http = Arc::new(HttpState::new(engine, settings));
         Ok(Arc::new(Self { services, http, jobs_poll: config.server.jobs_poll }))
     }
 
@@ -82,11 +82,15 @@ pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
     let url = config.database_url.expose_secret();
     let key = config.jwt_private_key.expose_secret().as_bytes();
     let settings = &config.server;
+    let redis = Redis::new(config.redis_url.expose_secret())?;
     let db = Db::new(url, settings.database_pool_size, settings.database_pool_wait);
     Ok(Arc::new(Services {
         directory: TenantDirectory::new(db.clone()),
         passwords: Passwords::new(settings.password_hashes_at_once)?,
         tokens: Arc::new(Tokens::new(key, Arc::clone(&sources))?),
+        access: Access::new(db.clone(), redis.clone()),
+        accounts: AccountSettings { session_ttl: settings.session_ttl },
+        redis,
         answers: Answers::new(key),
         stripe: Stripe::new(StripeSettings {
             secret_key: config.stripe_secret_key.clone(),

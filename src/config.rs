@@ -90,6 +90,8 @@ pub struct ServerSettings {
     pub stripe_timeout: Duration,
     /// How often background work is looked for.
     pub jobs_poll: Duration,
+    /// How long one can stay logged in without giving the password again.
+    pub session_ttl: Duration,
 }
 
 /// How log lines look.
@@ -236,6 +238,7 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
     let stripe_api_base = reader.required(&table::STRIPE_API_BASE);
     let stripe_timeout = reader.required(&table::STRIPE_TIMEOUT_MS);
     let jobs_poll = reader.required(&table::JOBS_POLL_MS);
+    let session_ttl = reader.required(&table::SESSION_TTL);
     Some(ServerSettings {
         host: host?,
         port: port?,
@@ -253,5 +256,6 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
         stripe_api_base: stripe_api_base?,
         stripe_timeout: stripe_timeout?,
         jobs_poll: jobs_poll?,
+        session_ttl: session_ttl?,
     })
 }

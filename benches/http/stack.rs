@@ -13,6 +13,7 @@ use mercato::db::{Db, migrations};
 use mercato::dev::seed;
 use mercato::dev::services::Services;
 use mercato::domain::actor::Role;
+use mercato::domain::auth::Grant;
 use mercato::domain::sources::SystemSources;
 use mercato::services::tokens::{self, Tokens};
 use tokio_postgres::NoTls;
@@ -160,7 +161,9 @@ async fn shops(services: &Services, tokens: &Tokens) -> anyhow::Result<Arc<[Shop
         order by substr(t.subdomain, 6)::int";
     let shops = client.query(customers, &[]).await?.into_iter().enumerate().map(|(number, row)| {
         let (tenant, customer) = (row.get(0), row.get(1));
-        let token = tokens.issue(customer, tenant, Role::Customer)?.token;
+        let role = Role::Customer;
+        let (user_id, tenant_id, session_id) = (customer, tenant, Uuid::nil());
+        let token = tokens.issue(&Grant { user_id, tenant_id, role, session_id, version: 0, mfa: false })?.token;
         Ok(Shop { first: number * PRODUCTS, tenant, customer, token })
     });
     shops.collect()

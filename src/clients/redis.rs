@@ -3,6 +3,7 @@
 //! Everything here ends soon, whatever state Redis is in. After a failure a breaker opens: for a second callers are
 //! told at once that Redis is gone; then one of them is let through to find out, and so on.
 
+pub mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,7 @@ use anyhow::Context;
 use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection};
 use bb8_redis::RedisConnectionManager;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, RedisError};
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult, ScriptInvocation};
 
 use crate::error::Error;
 
@@ -96,11 +97,30 @@ impl Redis {
         self.run(redis::cmd("SET").arg(key).arg(value).arg("PX").arg(milliseconds)).await
     }
 
+    /// Forgets a key.
+    ///
+    /// # Errors
+    ///
+    /// [`RedisGone`], with which the caller goes on.
+    pub async fn delete(&self, key: &str) -> Result<(), RedisGone> {
+        self.run(redis::cmd("DEL").arg(key)).await
+    }
+
     async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisGone> {
+        self.guarded(self.query(command)).await
+    }
+
+    /// Runs a script, which Redis does as one step.
+    async fn script<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, RedisGone> {
+        self.guarded(self.with_connection(async |redis| call.invoke_async(redis).await)).await
+    }
+
+    /// Does not even try when Redis failed a moment ago.
+    async fn guarded<T>(&self, question: impl Future<Output = anyhow::Result<T>>) -> Result<T, RedisGone> {
         if !self.breaker.lets_through(Instant::now()) {
             return Err(RedisGone);
         }
-        let answer = self.query(command).await;
+        let answer = question.await;
         let is_news = self.learn(&answer);
         answer.map_err(|error| {
             if is_news {
@@ -123,8 +143,15 @@ impl Redis {
     }
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> anyhow::Result<T> {
+        self.with_connection(async |redis| command.query_async(redis).await).await
+    }
+
+    async fn with_connection<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
+    ) -> anyhow::Result<T> {
         let mut connection = self.connection().await?;
-        let answer = command.query_async(&mut connection.redis).await;
+        let answer = ask(&mut connection.redis).await;
         if answer.is_err() {
             // Those of its age are likely to be broken as well. The first failure among them condemns them all.
             let age = connection.generation;

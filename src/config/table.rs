@@ -66,7 +66,7 @@ impl Default {
 }
 
 /// Every setting, in the order in which help texts show them.
-pub(super) static TABLE: [&About; 22] = [
+pub(super) static TABLE: [&About; 23] = [
     &DATABASE_URL.about,
     &MIGRATION_DATABASE_URL.about,
     &REDIS_URL.about,
@@ -77,6 +77,7 @@ pub(super) static TABLE: [&About; 22] = [
     &PORT.about,
     &BASE_DOMAIN.about,
     &GRAPHIQL_ENABLED.about,
+    &SESSION_TTL.about,
     &ORDER_PAYMENT_TTL.about,
     &STRIPE_API_BASE.about,
     &STRIPE_TIMEOUT_MS.about,
@@ -130,6 +131,10 @@ pub(super) static STRIPE_WEBHOOK_SECRET: Setting<Vec<SecretString>> =
         .example("whsec_...")
         .secret()
         .needed_by("serve");
+
+pub(super) static SESSION_TTL: Setting<Duration> = Setting::new("SESSION_TTL", "DURATION", parse::duration)
+    .what("how long one can stay logged in, by refresh tokens, without giving the password again: 12h, 30d")
+    .default(Default::Value("30d"));
 
 pub(super) static ORDER_PAYMENT_TTL: Setting<Duration> = Setting::new("ORDER_PAYMENT_TTL", "DURATION", parse::duration)
     .what("how long an order may wait for its payment before it expires: 90s, 60m, 2h; a plain number is seconds")

@@ -175,6 +175,8 @@ diesel::table! {
         currency -> Text,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        previous_api_key -> Nullable<Text>,
+        previous_key_until -> Nullable<Timestamptz>,
     }
 }
 
@@ -190,5 +192,8 @@ diesel::table! {
         is_active -> Bool,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        access_version -> Integer,
+        mfa_last_step -> Nullable<BigInt>,
+        mfa_recovery_codes -> Array<Text>,
     }
 }

@@ -74,16 +74,38 @@ pub async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<UserRow>> {
     tx.tx().find(users::table.filter(users::id.eq(id)).select(UserRow::as_select())).await
 }
 
-/// The user of that (lower-case) address with the password's hash, for logging in.
-pub async fn credentials(tx: &TenantTx, email: &str) -> Result<Option<(UserRow, String)>> {
-    let query =
-        users::table.filter(users::email.eq(email.to_owned())).select((UserRow::as_select(), users::password_hash));
-    tx.tx().find(query).await
+/// A user with what logging in takes.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = users, check_for_backend(Pg))]
+pub struct Credentials {
+    /// The user.
+    #[diesel(embed)]
+    pub user: UserRow,
+    /// argon2id, in PHC string format.
+    pub password_hash: String,
+    /// What tokens carry, and are worth nothing without.
+    pub access_version: i32,
 }
 
-/// One user of the shop with the password's hash.
-pub async fn credentials_of(tx: &TenantTx, id: Uuid) -> Result<Option<(UserRow, String)>> {
-    tx.tx().find(users::table.filter(users::id.eq(id)).select((UserRow::as_select(), users::password_hash))).await
+/// The user of that (lower-case) address, for logging in.
+pub async fn credentials(tx: &TenantTx, email: &str) -> Result<Option<Credentials>> {
+    tx.tx().find(users::table.filter(users::email.eq(email.to_owned())).select(Credentials::as_select())).await
+}
+
+/// One user of the shop, for logging in.
+pub async fn credentials_of(tx: &TenantTx, id: Uuid) -> Result<Option<Credentials>> {
+    tx.tx().find(users::table.filter(users::id.eq(id)).select(Credentials::as_select())).await
+}
+
+/// The access version of one user of the shop.
+pub async fn access_version(tx: &TenantTx, id: Uuid) -> Result<Option<i32>> {
+    tx.tx().find(users::table.filter(users::id.eq(id)).select(users::access_version)).await
+}
+
+/// Ends everything that was issued to a user.
+pub async fn end_access(tx: &TenantTx, id: Uuid) -> Result<()> {
+    let next = users::access_version.eq(users::access_version + 1);
+    tx.tx().execute(diesel::update(users::table.filter(users::id.eq(id))).set(next)).await.map(|_| ())
 }
 
 /// Replaces an active user's password; none when it is no longer the one that was checked.

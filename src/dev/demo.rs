@@ -69,12 +69,7 @@ async fn find(services: &Services) -> Result<Option<TenantRow>> {
 }
 
 async fn create(services: &Services) -> Result<TenantRow> {
-    let mut caller = Caller {
-        tenant: None,
-        actor: Actor::Anonymous,
-        request_id: RequestId::new(services.sources.id()),
-        idempotency: None,
-    };
+    let mut caller = Caller::nobody(None, RequestId::new(services.sources.id()));
     let new = NewTenant {
         name: "Demo shop".into(),
         subdomain: SUBDOMAIN.into(),

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::db::tenants::TenantKey;
 use crate::db::users::{self, UserInsert};
 use crate::db::{Db, SystemReason, seed, tenants};
-use crate::domain::actor::{Actor, Caller, RequestId, Role};
+use crate::domain::actor::{Caller, RequestId, Role};
 use crate::domain::sources::Sources;
 use crate::domain::tenants::Tenant;
 use crate::error::Result;
@@ -49,7 +49,7 @@ async fn shop(db: &Db, sources: &dyn Sources, subdomain: &str, password_hash: &s
     }
     tx.commit().await?;
     let request_id = RequestId::new(sources.id());
-    let caller = Caller { tenant: Some(tenant), actor: Actor::Anonymous, request_id, idempotency: None };
+    let caller = Caller::nobody(Some(tenant), request_id);
     let tx = db.tenant(&caller).await?;
     seed::products(&tx, products).await?;
     tx.commit().await?;

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::domain::auth::Grant;
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::tenants::Tenant;
 use crate::error::{Error, Result};
@@ -66,6 +67,8 @@ pub struct Caller {
     pub tenant: Option<Tenant>,
     /// Who asks.
     pub actor: Actor,
+    /// What the user's token says.
+    pub grant: Option<Grant>,
     /// The request's correlation id.
     pub request_id: RequestId,
     /// The request's `Idempotency-Key`, if it has one.
@@ -73,6 +76,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Nobody in particular: background work, and what strangers start before they are known.
+    #[must_use]
+    pub const fn nobody(tenant: Option<Tenant>, request_id: RequestId) -> Self {
+        Self { tenant, actor: Actor::Anonymous, grant: None, request_id, idempotency: None }
+    }
+
     /// The shop that is asked, or an error that says how to name one.
     pub fn tenant(&self) -> Result<&Tenant> {
         self.tenant.as_ref().ok_or(Error::Unauthenticated(

@@ -7,11 +7,12 @@ use crate::db::tenants::TenantKey;
 use crate::db::users::UserId;
 use crate::domain::actor::Role;
 use crate::domain::users::{NewUser, PasswordChange};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::graphql::context::RequestExt;
 use crate::graphql::errors::{UserError, payload, user_errors};
 use crate::graphql::guards::Access;
 use crate::graphql::users::User;
+use crate::services::sessions::{self, LoggedIn};
 use crate::services::{auth, users};
 
 /// Reads of the caller.
@@ -47,10 +48,59 @@ pub struct LoginInput {
 pub struct LoginPayload {
     /// What to send from now on, as `Authorization: Bearer ...`.
     access_token: Option<String>,
-    /// When the token ends.
+    /// What `tokenRefresh` takes, once, for the next access token. Null while sessions cannot be kept; log in again then.
+    refresh_token: Option<String>,
+    /// When the access token ends.
     expires_at: Option<DateTime<Utc>>,
     /// Who is logged in now.
     viewer: Option<User>,
+    /// What was wrong with the request; empty when it was done.
+    user_errors: Vec<UserError>,
+}
+
+impl LoginPayload {
+    fn of(result: Result<LoggedIn>) -> async_graphql::Result<Self> {
+        match result {
+            Ok(LoggedIn { access, refresh, user }) => Ok(Self {
+                access_token: Some(access.token),
+                refresh_token: refresh,
+                expires_at: Some(access.expires_at),
+                viewer: Some(User(user)),
+                user_errors: Vec::new(),
+            }),
+            Err(refused @ Error::Unauthenticated(_)) => Ok(Self {
+                access_token: None,
+                refresh_token: None,
+                expires_at: None,
+                viewer: None,
+                user_errors: user_errors(&refused),
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A session that goes on.
+#[derive(InputObject)]
+pub struct TokenRefreshInput {
+    /// The refresh token that came last. It is good once: when it comes a second time, somebody else has it too, and the
+    /// session ends.
+    refresh_token: String,
+}
+
+/// Which sessions end.
+#[derive(InputObject, Default)]
+pub struct LogoutInput {
+    /// Whether the user's other sessions end too.
+    #[graphql(default)]
+    everywhere: bool,
+}
+
+/// What `logout` answers.
+#[derive(SimpleObject)]
+pub struct LogoutPayload {
+    /// Whether the session has ended, with all its tokens.
+    logged_out: bool,
     /// What was wrong with the request; empty when it was done.
     user_errors: Vec<UserError>,
 }
@@ -101,21 +151,25 @@ impl AuthMutation {
         let request = ctx.request();
         let by_header = request.caller.tenant.as_ref().map(|tenant| TenantKey::Id(tenant.id));
         let tenant = input.tenant.map(|name| TenantKey::Subdomain(name.to_ascii_lowercase())).or(by_header);
-        match auth::login(&request.services, tenant, &input.email, input.password).await {
-            Ok(logged_in) => Ok(LoginPayload {
-                access_token: Some(logged_in.access.token),
-                expires_at: Some(logged_in.access.expires_at),
-                viewer: Some(User(logged_in.user)),
-                user_errors: Vec::new(),
-            }),
-            Err(refused @ Error::Unauthenticated(_)) => Ok(LoginPayload {
-                access_token: None,
-                expires_at: None,
-                viewer: None,
-                user_errors: user_errors(&refused),
-            }),
-            Err(error) => Err(error.into()),
-        }
+        LoginPayload::of(auth::login(&request.services, tenant, &input.email, input.password).await)
+    }
+
+    /// Exchanges a refresh token for the next one and a new access token.
+    #[graphql(guard = "Access::Public")]
+    async fn token_refresh(&self, ctx: &Context<'_>, input: TokenRefreshInput) -> async_graphql::Result<LoginPayload> {
+        LoginPayload::of(sessions::refresh(&ctx.request().services, &input.refresh_token).await)
+    }
+
+    /// Ends the session that the token belongs to, or all of the user's. Requires CUSTOMER, MERCHANT or ADMIN.
+    #[graphql(guard = "Access::User")]
+    async fn logout(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default)] input: LogoutInput,
+    ) -> async_graphql::Result<LogoutPayload> {
+        let request = ctx.request();
+        sessions::end(&request.services, &request.caller, input.everywhere).await?;
+        Ok(LogoutPayload { logged_out: true, user_errors: Vec::new() })
     }
 
     /// Opens a customer account in the shop that the token or header names.
@@ -130,7 +184,7 @@ impl AuthMutation {
         CustomerRegisterPayload::of(users::create(&request.services, &request.caller, new).await)
     }
 
-    /// Changes one's own password. Tokens that were issued stay valid until they end. Requires CUSTOMER, MERCHANT or ADMIN.
+    /// Changes one's own password, which ends all of one's sessions: log in again. Requires CUSTOMER, MERCHANT or ADMIN.
     #[graphql(guard = "Access::User")]
     async fn password_change(
         &self,

@@ -52,7 +52,8 @@ pub struct Settings {
 impl HttpState {
     /// The state of a server that runs operations on `engine`.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, redis: Redis, settings: Settings) -> Self {
+    pub fn new(engine: Arc<Engine>, settings: Settings) -> Self {
+        let redis = engine.services.redis.clone();
         Self { engine, documents: Documents::new(redis.clone()), redis, settings }
     }
 }

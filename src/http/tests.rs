@@ -12,16 +12,9 @@ use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
 use super::*;
-use crate::clients::stripe::{Stripe, StripeSettings, WebhookSecrets};
-use crate::db::Db;
-use crate::domain::sources::{SharedSources, SystemSources};
-use crate::services::Services;
-use crate::services::idempotency::Answers;
-use crate::services::passwords::Passwords;
-use crate::services::payments::PaymentSettings;
-use crate::services::tenants::TenantDirectory;
-use crate::services::tokens::{self, Tokens};
-use crate::telemetry::metrics::Metrics;
+use crate::app;
+use crate::config::{self, Config};
+use crate::services::tokens;
 
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const GRAPHQL: &str = "application/graphql-response+json";
@@ -29,36 +22,26 @@ const JSON: &str = "application/json";
 
 fn state() -> Arc<HttpState> {
     static KEY: LazyLock<String> = LazyLock::new(|| tokens::generate_private_key().unwrap());
-    let sources: SharedSources = Arc::new(SystemSources);
+    let mut server = config::for_dev().unwrap().server;
+    (server.database_pool_size, server.database_pool_wait) = (1, Duration::from_millis(50));
     // Nothing listens on port 1.
-    let db = Db::new("postgres://nobody@127.0.0.1:1/none", 1, Duration::from_millis(50));
-    let services = Services {
-        directory: TenantDirectory::new(db.clone()),
-        passwords: Passwords::new(1).unwrap(),
-        tokens: Arc::new(Tokens::new(KEY.as_bytes(), Arc::clone(&sources)).unwrap()),
-        answers: Answers::new(KEY.as_bytes()),
-        stripe: Stripe::new(StripeSettings {
-            secret_key: "sk_test".into(),
-            api_base: "http://127.0.0.1:1".into(),
-            timeout: Duration::from_millis(50),
-        })
-        .unwrap(),
-        webhook_secrets: WebhookSecrets::new(vec!["whsec_test".into()]),
-        payments: PaymentSettings { order_ttl: Duration::from_hours(1) },
-        work: Arc::default(),
-        metrics: Metrics::new().unwrap(),
-        sources,
-        db,
+    let config = Config {
+        server,
+        database_url: "postgres://nobody@127.0.0.1:1/none".into(),
+        migration_database_url: None,
+        redis_url: "redis://127.0.0.1:1".into(),
+        jwt_private_key: KEY.as_str().into(),
+        stripe_secret_key: "sk_test".into(),
+        stripe_webhook_secrets: vec!["whsec_test".into()],
     };
-    let engine =
-        Engine { schema: crate::graphql::schema(), services: Arc::new(services), timeout: Duration::from_secs(30) };
+    let services = app::services(&config).unwrap();
+    let engine = Engine { schema: crate::graphql::schema(), services, timeout: Duration::from_secs(30) };
     let settings = Settings {
         base_domain: Some("mercato.test".to_owned()),
         max_body_bytes: 70_000,
         graphiql: Some(Bytes::from_static(b"<!doctype html>")),
     };
-    let redis = Redis::new("redis://127.0.0.1:1").unwrap();
-    Arc::new(HttpState::new(Arc::new(engine), redis, settings))
+    Arc::new(HttpState::new(Arc::new(engine), settings))
 }
 
 struct Answer {

@@ -16,11 +16,13 @@ use crate::domain::auth::ACCESS_TOKEN_SECONDS;
 
 operations! {
     LOGIN = "login";
+    TOKEN_REFRESH = "tokenRefresh";
+    LOGOUT = "logout";
 }
 
 /// The routes of this file.
 pub fn routes() -> Routes {
-    OpenApiRouter::new().routes(routes!(login))
+    OpenApiRouter::new().routes(routes!(login)).routes(routes!(refresh)).routes(routes!(logout))
 }
 
 /// What a user may do in a shop: a CUSTOMER buys, a MERCHANT runs the catalog, the stock and the orders, and an ADMIN
@@ -63,6 +65,8 @@ pub struct LoggedIn {
     /// How long the token is valid, in seconds.
     #[schema(examples(3600))]
     expires_in: i64,
+    /// What `POST /auth/refresh` takes, once, for the next token. Null while sessions cannot be kept; log in again then.
+    refresh_token: Option<String>,
     user: User,
 }
 
@@ -91,19 +95,82 @@ pub struct User {
     responses((status = 200, description = "Logged in.", body = Success<LoggedIn>), Failures, BodyFailures),
 )]
 async fn login(call: Call, Body(body): Body<LoginRequest>) -> Result<Success<LoggedIn>, Failure> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload {
-        access_token: Option<String>,
-        viewer: Option<User>,
-        user_errors: Vec<UserError>,
-    }
-
     let LoginRequest { subdomain, email, password } = body;
     let input = json!({"input": {"tenant": subdomain, "email": email, "password": password}});
-    let payload: Payload = call.run(&LOGIN, input).await?;
-    let (token, user) = accepted(payload.access_token.zip(payload.viewer), payload.user_errors)?;
-    Ok(Success::of(LoggedIn { token, token_type: "Bearer", expires_in: ACCESS_TOKEN_SECONDS, user }))
+    Ok(Success::of(call.run::<Payload>(&LOGIN, input).await?.logged_in()?))
+}
+
+/// What the operations of logging in answer.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Payload {
+    access_token: Option<String>,
+    refresh_token: Option<String>,
+    viewer: Option<User>,
+    user_errors: Vec<UserError>,
+}
+
+impl Payload {
+    fn logged_in(self) -> Result<LoggedIn, Failure> {
+        let (token, user) = accepted(self.access_token.zip(self.viewer), self.user_errors)?;
+        let refresh_token = self.refresh_token;
+        Ok(LoggedIn { token, token_type: "Bearer", expires_in: ACCESS_TOKEN_SECONDS, refresh_token, user })
+    }
+}
+
+/// A session that goes on.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RefreshRequest {
+    /// The refresh token that came last.
+    #[schema(format = Password)]
+    refresh_token: String,
+}
+
+/// Stay logged in
+///
+/// Exchanges a refresh token for a new token and the next refresh token. Each is good once: when one comes a second time,
+/// somebody else has it too, and the session ends.
+#[utoipa::path(
+    post, path = "/auth/refresh", operation_id = "tokenRefresh", tag = "Authentication",
+    request_body = RefreshRequest,
+    security(()),
+    responses((status = 200, description = "Still logged in.", body = Success<LoggedIn>), Failures, BodyFailures),
+)]
+async fn refresh(call: Call, Body(body): Body<RefreshRequest>) -> Result<Success<LoggedIn>, Failure> {
+    let input = json!({"input": {"refreshToken": body.refresh_token}});
+    Ok(Success::of(call.run::<Payload>(&TOKEN_REFRESH, input).await?.logged_in()?))
+}
+
+/// Which sessions end.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LogoutRequest {
+    /// Whether the user's other sessions end too.
+    #[serde(default)]
+    everywhere: bool,
+}
+
+/// A session that has ended.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoggedOut {
+    /// Whether the session has ended, with all its tokens.
+    logged_out: bool,
+}
+
+/// Log out
+///
+/// Ends the session that the token belongs to, or all of the user's.
+#[utoipa::path(
+    post, path = "/auth/logout", operation_id = "logout", tag = "Authentication",
+    request_body = LogoutRequest,
+    security(("bearer" = [])),
+    responses((status = 200, description = "Logged out.", body = Success<LoggedOut>), Failures, BodyFailures),
+)]
+async fn logout(call: Call, Body(body): Body<LogoutRequest>) -> Result<Success<LoggedOut>, Failure> {
+    let input = json!({"input": {"everywhere": body.everywhere}});
+    Ok(Success::of(call.run(&LOGOUT, input).await?))
 }
 
 #[cfg(test)]

@@ -275,6 +275,8 @@ mod tests {
             "PATCH /orders/{id}/status",
             "PATCH /products/{id}",
             "POST /auth/login",
+            "POST /auth/logout",
+            "POST /auth/refresh",
             "POST /orders",
             "POST /payments/intents",
             "POST /products",

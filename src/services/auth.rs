@@ -3,25 +3,14 @@
 use std::sync::Arc;
 
 use crate::db::tenants::TenantKey;
-use crate::db::users::{self, UserRow};
+use crate::db::users;
 use crate::domain::actor::{Actor, Caller, RequestId};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::tenants::{Tenant, is_reserved};
 use crate::domain::users::normalize_email;
 use crate::error::{Error, Result};
 use crate::services::Services;
-use crate::services::tokens::AccessToken;
-
-/// A user who has just logged in.
-#[derive(Clone, Debug)]
-pub struct LoggedIn {
-    /// What the user sends from now on.
-    pub access: AccessToken,
-    /// The user.
-    pub user: UserRow,
-    /// The user's shop.
-    pub tenant: Tenant,
-}
+use crate::services::sessions::{self, LoggedIn};
 
 /// Checks a password. The answer, and the time it takes, are the same for a wrong password, an unknown address,
 /// an unknown shop and a deactivated account.
@@ -40,13 +29,10 @@ pub async fn login(services: &Services, tenant: Option<TenantKey>, email: &str, 
         }
         None => None,
     };
-    let (user, hash) = account.unzip();
+    let hash = account.as_ref().map(|account| account.password_hash.clone());
     let matches = services.passwords.verify(password, hash).await?;
-    match (tenant, user) {
-        (Some(tenant), Some(user)) if matches && user.is_active => {
-            let access = services.tokens.issue(user.id, tenant.id, user.role)?;
-            Ok(LoggedIn { access, user, tenant })
-        }
+    match account {
+        Some(account) if matches && account.user.is_active => sessions::begin(services, account, false).await,
         _ => Err(REFUSED),
     }
 }
@@ -75,17 +61,17 @@ pub async fn identify(services: &Services, request_id: RequestId, credentials: C
     let by_header = named_tenant(services, &credentials).await?;
     let idempotency = credentials.idempotency;
     let Some(token) = credentials.bearer else {
-        let tenant = by_header;
-        return Ok(Caller { tenant, actor: Actor::Anonymous, request_id, idempotency });
+        return Ok(Caller { idempotency, ..Caller::nobody(by_header, request_id) });
     };
-    let (claims, role) = services.tokens.verify(token)?;
-    let tenant = services.directory.find(TenantKey::Id(claims.tenant_id)).await?;
+    let grant = services.tokens.verify(token)?;
+    services.access.check(&grant).await?;
+    let tenant = services.directory.find(TenantKey::Id(grant.tenant_id)).await?;
     let tenant = tenant.ok_or(Error::Unauthenticated("the token's shop no longer exists"))?;
     if by_header.is_some_and(|named| named.id != tenant.id) {
         return Err(Error::Forbidden("the tenant header contradicts the token"));
     }
-    let actor = Actor::User { id: claims.user_id, role };
-    Ok(Caller { tenant: Some(tenant), actor, request_id, idempotency })
+    let actor = Actor::User { id: grant.user_id, role: grant.role };
+    Ok(Caller { tenant: Some(tenant), actor, grant: Some(grant), request_id, idempotency })
 }
 
 async fn named_tenant(services: &Services, credentials: &Credentials<'_>) -> Result<Option<Tenant>> {

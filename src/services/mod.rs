@@ -1,5 +1,6 @@
 //! Use cases. Each write is one function, one transaction, one commit; nothing outside PostgreSQL is awaited inside it.
 
+pub mod access;
 pub mod auth;
 pub mod idempotency;
 pub mod inventory;
@@ -8,24 +9,35 @@ pub mod passwords;
 pub mod payments;
 pub mod products;
 pub mod refunds;
+pub mod sessions;
 pub mod settlement;
 pub mod tenants;
 pub mod tokens;
 pub mod users;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::clients::redis::Redis;
 use crate::clients::stripe::{Stripe, WebhookSecrets};
 use crate::db::Db;
 use crate::domain::sources::SharedSources;
+use crate::services::access::Access;
 use crate::services::idempotency::Answers;
 use crate::services::passwords::Passwords;
 use crate::services::payments::PaymentSettings;
 use crate::services::tenants::TenantDirectory;
 use crate::services::tokens::Tokens;
 use crate::telemetry::metrics::Metrics;
+
+/// What of accounts can be set.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountSettings {
+    /// How long one can stay logged in without giving the password again.
+    pub session_ttl: Duration,
+}
 
 /// What use cases work with, built once. Clones share it all.
 #[derive(Clone)]
@@ -38,6 +50,12 @@ pub struct Services {
     pub passwords: Passwords,
     /// Issuing and checking access tokens.
     pub tokens: Arc<Tokens>,
+    /// Knowing whose access has ended.
+    pub access: Access,
+    /// What of accounts can be set.
+    pub accounts: AccountSettings,
+    /// Sessions, limits, and what replicas share.
+    pub redis: Redis,
     /// Telling requests with an `Idempotency-Key` apart, and keeping their answers.
     pub answers: Answers,
     /// Finding shops by what requests call them.

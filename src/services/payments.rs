@@ -12,7 +12,7 @@ use crate::db::orders::{self, OrderRow};
 use crate::db::payments::{self, PaymentRow};
 use crate::db::tenants::TenantKey;
 use crate::db::{SystemReason, TenantTx, payment_tasks};
-use crate::domain::actor::{Actor, Caller, RequestId};
+use crate::domain::actor::{Caller, RequestId};
 use crate::domain::money::Amount;
 use crate::domain::orders::OrderStatus;
 use crate::domain::payments::{Captured, Fact, PaymentStatus, Standing, Verdict};
@@ -243,7 +243,7 @@ pub async fn receive(services: &Services, request_id: RequestId, signature: &str
         None => None,
     };
     let Some((located, tenant)) = tenant else { return Ok(()) };
-    let caller = Caller { tenant: Some(tenant), actor: Actor::Anonymous, request_id, idempotency: None };
+    let caller = Caller::nobody(Some(tenant), request_id);
     let tx = services.db.tenant(&caller).await?;
     if !payments::record_event(&tx, &event.id, &event.kind).await? {
         return tx.rollback().await;

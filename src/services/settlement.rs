@@ -14,7 +14,7 @@ use crate::db::payments::{self, PaymentRow};
 use crate::db::refunds::{self, RefundRow};
 use crate::db::tenants::TenantKey;
 use crate::db::{SystemReason, inventory};
-use crate::domain::actor::{Actor, Caller, RequestId};
+use crate::domain::actor::{Caller, RequestId};
 use crate::domain::money::Amount;
 use crate::domain::orders::OrderStatus;
 use crate::domain::payments::{RefundReason, RefundStatus};
@@ -70,7 +70,7 @@ fn pause(attempts: i32) -> i32 {
 async fn settle(services: &Services, task: &PaymentTask) -> Result<()> {
     let tenant = services.directory.find(TenantKey::Id(task.tenant_id)).await?;
     let request_id = RequestId::new(services.sources.id());
-    let caller = Caller { tenant, actor: Actor::Anonymous, request_id, idempotency: None };
+    let caller = Caller::nobody(tenant, request_id);
     let (order, payment) = look(services, &caller, task.order_id).await?;
     let expires = order.status == OrderStatus::Pending
         && order.total_amount > Amount::default()

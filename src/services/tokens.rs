@@ -6,15 +6,17 @@ use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use crate::domain::actor::Role;
-use crate::domain::auth::{ACCESS_TOKEN_SECONDS, Claims};
+use crate::domain::auth::{ACCESS_TOKEN_SECONDS, CHALLENGE_SECONDS, Claims, Grant};
 use crate::domain::sources::SharedSources;
 use crate::error::{Error, Result};
 
 const ISSUER: &str = "mercato";
 const AUDIENCE: &str = "mercato-api";
+
+/// Whom the token between password and second factor is meant for: nobody else takes it, and here no other is taken.
+const CHALLENGE_AUDIENCE: &str = "mercato-mfa";
 
 /// How far clocks may differ, in seconds.
 const LEEWAY_SECONDS: i64 = 5;
@@ -22,13 +24,16 @@ const LEEWAY_SECONDS: i64 = 5;
 /// Issues and checks access tokens.
 pub struct Tokens {
     signing: EncodingKey,
-    checking: DecodingKey,
+    /// The id of the key that signs.
     kid: String,
+    /// Every key that is taken, by its id.
+    checking: Vec<(String, DecodingKey)>,
     jwks: JwkSet,
-    validation: Validation,
+    access: Validation,
+    challenge: Validation,
     sources: SharedSources,
     /// Tokens whose signature was checked, by their SHA-256. Checking costs more than all else that reads a request.
-    verified: Cache<[u8; 32], (Claims, Role)>,
+    verified: Cache<[u8; 32], (Grant, i64)>,
 }
 
 /// How many checked tokens are remembered, at about 300 bytes each.
@@ -36,7 +41,7 @@ const REMEMBERED: u64 = 10_000;
 
 /// A token and the moment at which it ends.
 #[derive(Clone, Debug)]
-pub struct AccessToken {
+pub struct SignedToken {
     /// The compact form, for `Authorization: Bearer`.
     pub token: String,
     /// When it ends.
@@ -44,27 +49,26 @@ pub struct AccessToken {
 }
 
 impl Tokens {
-    /// Reads an RSA private key in PEM (PKCS #8 or PKCS #1).
-    pub fn new(private_key_pem: &[u8], sources: SharedSources) -> anyhow::Result<Self> {
-        let signing = EncodingKey::from_rsa_pem(private_key_pem)?;
-        let mut jwk = Jwk::from_encoding_key(&signing, Algorithm::RS256)?;
-        let kid = jwk.thumbprint(ThumbprintHash::SHA256)?;
-        jwk.common.key_id = Some(kid.clone());
-        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-        let mut validation = Validation::new(Algorithm::RS256);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        validation.leeway = LEEWAY_SECONDS.unsigned_abs();
-        Ok(Self {
-            signing,
-            checking: DecodingKey::from_jwk(&jwk)?,
-            kid,
-            jwks: JwkSet { keys: vec![jwk] },
-            validation,
-            sources,
-            verified: Cache::new(REMEMBERED),
-        })
+    /// Reads RSA private keys in PEM (PKCS #8 or PKCS #1), one behind the other. The first one signs; what any of them has
+    /// signed is taken.
+    pub fn new(private_keys_pem: &[u8], sources: SharedSources) -> anyhow::Result<Self> {
+        let mut keys = Vec::new();
+        for block in pem::parse_many(private_keys_pem)? {
+            let signing = EncodingKey::from_rsa_pem(pem::encode(&block).as_bytes())?;
+            let mut jwk = Jwk::from_encoding_key(&signing, Algorithm::RS256)?;
+            let kid = jwk.thumbprint(ThumbprintHash::SHA256)?;
+            jwk.common.key_id = Some(kid.clone());
+            jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+            keys.push((kid, signing, jwk));
+        }
+        let checking = keys.iter().map(|(kid, _, jwk)| Ok((kid.clone(), DecodingKey::from_jwk(jwk)?)));
+        let checking = checking.collect::<anyhow::Result<_>>()?;
+        let jwks = JwkSet { keys: keys.iter().map(|(_, _, jwk)| jwk.clone()).collect() };
+        let first = keys.into_iter().next();
+        let (kid, signing, _) = first.ok_or_else(|| anyhow::anyhow!("there is no private key in it"))?;
+        let (access, challenge) = (validation(AUDIENCE), validation(CHALLENGE_AUDIENCE));
+        let verified = Cache::new(REMEMBERED);
+        Ok(Self { signing, kid, checking, jwks, access, challenge, sources, verified })
     }
 
     /// The public keys, as `/.well-known/jwks.json` shows them (RFC 7517, section 5).
@@ -73,43 +77,88 @@ impl Tokens {
         &self.jwks
     }
 
-    /// A token for this user, valid for an hour.
-    pub fn issue(&self, user: Uuid, tenant: Uuid, role: Role) -> Result<AccessToken> {
+    /// An access token, valid for an hour.
+    pub fn issue(&self, grant: &Grant) -> Result<SignedToken> {
+        self.sign(grant, AUDIENCE, ACCESS_TOKEN_SECONDS)
+    }
+
+    /// A token that shows that the password was right, and opens nothing.
+    pub fn challenge(&self, grant: &Grant) -> Result<SignedToken> {
+        self.sign(grant, CHALLENGE_AUDIENCE, CHALLENGE_SECONDS)
+    }
+
+    fn sign(&self, grant: &Grant, audience: &str, seconds: i64) -> Result<SignedToken> {
         let now = self.sources.now();
-        let expires_at = now + chrono::Duration::seconds(ACCESS_TOKEN_SECONDS);
+        let expires_at = now + chrono::Duration::seconds(seconds);
         let claims = Claims {
             iss: ISSUER.into(),
-            aud: AUDIENCE.into(),
-            sub: user,
-            user_id: user,
-            tenant_id: tenant,
-            role: role.as_str().into(),
+            aud: audience.into(),
+            sub: grant.user_id,
+            user_id: grant.user_id,
+            tenant_id: grant.tenant_id,
+            role: grant.role.as_str().into(),
             iat: now.timestamp(),
             exp: expires_at.timestamp(),
             jti: self.sources.id(),
+            sid: grant.session_id,
+            ver: grant.version,
+            mfa: grant.mfa,
         };
         let mut header = Header::new(Algorithm::RS256);
         header.kid = Some(self.kid.clone());
         let token = jsonwebtoken::encode(&header, &claims, &self.signing).map_err(Error::internal)?;
-        Ok(AccessToken { token, expires_at })
+        Ok(SignedToken { token, expires_at })
     }
 
-    /// The claims of a token that we signed and that has not ended. Every failure looks the same from outside.
-    pub fn verify(&self, token: &str) -> Result<(Claims, Role)> {
+    /// What an access token that we signed and that has not ended grants. Every failure looks the same from outside.
+    pub fn verify(&self, token: &str) -> Result<Grant> {
         const REFUSED: Error = Error::Unauthenticated("the token is not valid, or no longer; log in again");
         let digest: [u8; 32] = Sha256::digest(token).into();
-        if let Some((claims, role)) = self.verified.get(&digest) {
-            let ended = claims.exp.saturating_add(LEEWAY_SECONDS) < self.sources.now().timestamp();
-            return if ended { Err(REFUSED) } else { Ok((claims, role)) };
+        if let Some((grant, exp)) = self.verified.get(&digest) {
+            let ended = exp.saturating_add(LEEWAY_SECONDS) < self.sources.now().timestamp();
+            return if ended { Err(REFUSED) } else { Ok(grant) };
         }
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.checking, &self.validation).map_err(|_| REFUSED)?;
-        if decoded.header.kid.as_deref() != Some(&self.kid) {
-            return Err(REFUSED);
-        }
-        let role = Role::parse(&decoded.claims.role).ok_or(REFUSED)?;
-        self.verified.insert(digest, (decoded.claims.clone(), role));
-        Ok((decoded.claims, role))
+        let (grant, exp) = self.check(token, &self.access).ok_or(REFUSED)?;
+        self.verified.insert(digest, (grant, exp));
+        Ok(grant)
     }
+
+    /// What a challenge's token says of the one who knew the password.
+    #[must_use]
+    pub fn verify_challenge(&self, token: &str) -> Option<Grant> {
+        self.check(token, &self.challenge).map(|(grant, _)| grant)
+    }
+
+    /// The grant of a token and when it ends.
+    fn check(&self, token: &str, validation: &Validation) -> Option<(Grant, i64)> {
+        let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
+        let (_, key) = self.checking.iter().find(|(known, _)| *known == kid)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, validation).ok()?.claims;
+        let begins = self.sources.now().timestamp() + LEEWAY_SECONDS;
+        if claims.sub != claims.user_id || claims.iat > begins {
+            return None;
+        }
+        let grant = Grant {
+            user_id: claims.user_id,
+            tenant_id: claims.tenant_id,
+            role: Role::parse(&claims.role)?,
+            session_id: claims.sid,
+            version: claims.ver,
+            mfa: claims.mfa,
+        };
+        Some((grant, claims.exp))
+    }
+}
+
+/// What RFC 8725 wants checked: the one algorithm, issuer, audience and times.
+fn validation(audience: &str) -> Validation {
+    let mut validation = Validation::new(Algorithm::RS256);
+    validation.set_issuer(&[ISSUER]);
+    validation.set_audience(&[audience]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.validate_nbf = true;
+    validation.leeway = LEEWAY_SECONDS.unsigned_abs();
+    validation
 }
 
 /// A new 3072-bit RSA private key in PEM (PKCS #8), good beyond 2030 by NIST SP 800-57.

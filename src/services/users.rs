@@ -45,17 +45,18 @@ pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: Use
     }
     let user = users::update(&tx, id, changes).await?.ok_or(Error::not_found_at("User", "id"))?;
     tx.commit().await?;
+    services.access.changed(user.tenant_id, id).await;
     Ok(user)
 }
 
-/// Changes the caller's own password.
+/// Changes the caller's own password, which ends all of the caller's sessions.
 pub async fn change_password(services: &Services, caller: &Caller, change: PasswordChange) -> Result<UserRow> {
     validation::check(&change)?;
     let (id, _) = caller.user()?;
     let tx = services.db.tenant_read(caller.tenant()?.id).await?;
     let account = users::credentials_of(&tx, id).await?;
     tx.commit().await?;
-    let checked = account.map(|(_, hash)| hash);
+    let checked = account.map(|account| account.password_hash);
     let wrong = || Error::field("currentPassword", "is not your current password");
     // Hashing takes a while: no connection waits for it.
     if !services.passwords.verify(change.current_password, checked.clone()).await? {
@@ -65,10 +66,11 @@ pub async fn change_password(services: &Services, caller: &Caller, change: Passw
     let tx = services.db.tenant(caller).await?;
     let user = users::replace_password(&tx, id, checked.ok_or_else(wrong)?, new).await?.ok_or_else(wrong)?;
     tx.commit().await?;
+    services.access.changed(user.tenant_id, id).await;
     Ok(user)
 }
 
-/// A token outlives a demotion by up to an hour; power over people must not. So it is asked for in the transaction that
+/// A token outlives a demotion by some seconds; power over people must not. So it is asked for in the transaction that
 /// uses it.
 async fn still_admin(tx: &TenantTx, caller: &Caller) -> Result<()> {
     let user = users::find(tx, caller.user()?.0).await?;

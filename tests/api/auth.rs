@@ -100,7 +100,9 @@ async fn users_log_in_by_rest() {
         let answer = answer(request.json(&body)).await;
         let token = answer.body["data"]["token"].clone();
         let user = json!({"id": "<id>", "email": "admin@example.com", "role": "ADMIN", "tenantId": "<id>"});
-        let data = json!({"token": token, "tokenType": "Bearer", "expiresIn": 3600, "user": user});
+        let refresh_token = answer.body["data"]["refreshToken"].clone();
+        assert!(refresh_token.as_str().is_some_and(|token| token.starts_with("rt_")), "{refresh_token}");
+        let data = json!({"token": token, "tokenType": "Bearer", "expiresIn": 3600, "refreshToken": refresh_token, "user": user});
         let envelope = json!({"success": true, "data": data, "error": null});
         assert_eq!((answer.status, shape(&answer.body)), (200, envelope), "{headers:?}");
         assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -172,7 +174,8 @@ async fn tokens_say_who_and_verify_with_the_published_key() {
         let (issued, ends) = (claims["iat"].as_i64().expect("iat"), claims["exp"].as_i64().expect("exp"));
         assert_eq!(ends - issued, 3600);
         let expected = json!({"iss": "mercato", "aud": "mercato-api", "sub": id, "userId": id, "tenantId": shop.id,
-            "role": role, "iat": issued, "exp": ends, "jti": claims["jti"]});
+            "role": role, "iat": issued, "exp": ends, "jti": claims["jti"], "sid": claims["sid"], "ver": 0,
+            "mfa": false});
         assert_eq!(claims, expected);
         assert!(claims["jti"].as_str().is_some_and(|jti| jti.len() == 36));
     }

@@ -34,6 +34,7 @@ mod race_payments;
 mod rest;
 mod roles;
 mod row_security;
+mod sessions;
 mod stripe_webhooks;
 mod support;
 mod tenants;

@@ -94,6 +94,8 @@ impl World {
 
     /// Makes new what can be used up.
     async fn renew(&mut self) {
+        // Changing a password and logging out end sessions.
+        self.shop = self.shop.clone().logged_in_again(&self.server).await;
         self.goods = self.goods.clone().renewed(&self.server, &self.shop).await;
         let placed = self.shop.order(&self.server, &self.somebody.0, &[(self.goods.product, 1)]).await;
         self.another = placed["order"].clone();
@@ -104,7 +106,7 @@ impl World {
     }
 
     fn variables(&self) -> Value {
-        let Goods { product, inactive_product, stock, order, item, payment, refund, user, audit_log } = &self.goods;
+        let Goods { product, inactive_product, stock, order, item, payment, refund, user, audit_log, .. } = &self.goods;
         json!({"product": product, "inactive": inactive_product, "stock": stock, "order": order, "item": item, "user": user,
             "audit": audit_log, "tenant": self.shop.id, "another": self.another["id"],
             "payment": payment, "refund": refund, "anotherPayment": self.another_payment,

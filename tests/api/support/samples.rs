@@ -21,6 +21,8 @@ pub struct Goods {
     /// A customer who does nothing but be changed.
     pub user: Uuid,
     pub audit_log: Uuid,
+    /// Of a session of the customer's, not used yet.
+    pub refresh_token: String,
 }
 
 impl Goods {
@@ -51,6 +53,7 @@ impl Goods {
             refund: id(&refund["refund"]["id"]),
             user,
             audit_log,
+            refresh_token: String::new(),
         };
         goods.renewed(server, shop).await
     }
@@ -61,7 +64,11 @@ impl Goods {
         let placed = shop.order(server, &shop.customer, &[(product, 1)]).await;
         let stock = "query($id: ID!) { product(identifier: {id: $id}) { inventory { id } } }";
         let stock = server.data(&shop.merchant, stock, json!({ "id": product })).await;
+        let login = "mutation($input: LoginInput!) { login(input: $input) { refreshToken } }";
+        let input = json!({"tenant": shop.subdomain, "email": "customer@example.com", "password": PASSWORD});
+        let session = server.mutate(&As::Nobody, login, json!({ "input": input })).await;
         Self {
+            refresh_token: session["refreshToken"].as_str().expect("a refresh token").to_owned(),
             product,
             stock: id(&stock["product"]["inventory"]["id"]),
             order: id(&placed["order"]["id"]),
@@ -112,6 +119,8 @@ impl Goods {
             "customerRegister" => json!({"input": {"email": email, "password": PASSWORD}}),
             "inventoryAdjust" => json!({"input": {"productId": product, "delta": 1, "reason": "counted"}}),
             "login" => json!({"input": {"tenant": shop.subdomain, "email": "admin@example.com", "password": PASSWORD}}),
+            "tokenRefresh" => json!({"input": {"refreshToken": self.refresh_token}}),
+            "logout" => json!({"input": {"everywhere": false}}),
             "orderCreate" => json!({ "input": basket }),
             "orderStatusUpdate" => json!({"id": order, "input": {"status": "PAID"}}),
             "productCreate" => json!({ "input": new_product }),
@@ -135,6 +144,8 @@ impl Goods {
             "POST /auth/login" => {
                 json!({"body": {"subdomain": shop.subdomain, "email": "admin@example.com", "password": PASSWORD}})
             }
+            "POST /auth/refresh" => json!({"body": {"refreshToken": self.refresh_token}}),
+            "POST /auth/logout" => json!({"body": {"everywhere": false}}),
             "POST /orders" => json!({ "body": basket }),
             "POST /payments/intents" => json!({"body": {"orderId": order}}),
             "POST /products" => json!({ "body": new_product }),

@@ -73,6 +73,14 @@ impl Shop {
         }
     }
 
+    /// The same shop after everybody has logged in again, because a session may have ended.
+    pub async fn logged_in_again(mut self, server: &TestServer) -> Self {
+        (self.admin, _) = login(server, &self.subdomain, "admin@example.com").await;
+        (self.merchant, _) = login(server, &self.subdomain, "merchant@example.com").await;
+        (self.customer, _) = login(server, &self.subdomain, "customer@example.com").await;
+        self
+    }
+
     /// A further customer of this shop, logged in.
     pub async fn another_customer(&self, server: &TestServer, email: &str) -> (As, Uuid) {
         let input = json!({"input": {"email": email, "password": PASSWORD}});
