@@ -1,6 +1,7 @@
 //! The application, put together once: what `serve`, `dev` and the tests start.
 
 use std::future::IntoFuture;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +23,12 @@ use crate::http::{self, HttpState, Settings};
 use crate::jobs;
 use crate::services::access::Access;
 use crate::services::idempotency::Answers;
+use crate::services::limits::Limits;
 use crate::services::passwords::Passwords;
 use crate::services::payments::PaymentSettings;
 use crate::services::tenants::TenantDirectory;
 use crate::services::tokens::Tokens;
+use crate::services::vault::Vault;
 use crate::services::{AccountSettings, Services};
 use crate::telemetry::metrics::Metrics;
 
@@ -60,6 +63,7 @@ impl App {
         let settings = Settings {
             base_domain: config.server.base_domain.clone(),
             max_body_bytes: config.server.max_body_bytes,
+            trusted_proxies: config.server.trusted_proxies.clone(),
             graphiql: config.server.graphiql_enabled.then(page),
         };
         let http = Arc::new(HttpState::new(engine, settings));
@@ -81,6 +85,7 @@ pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
     let sources: SharedSources = Arc::new(SystemSources);
     let url = config.database_url.expose_secret();
     let key = config.jwt_private_key.expose_secret().as_bytes();
+    let vault = Vault::new(&config.data_encryption_keys)?;
     let settings = &config.server;
     let redis = Redis::new(config.redis_url.expose_secret())?;
     let db = Db::new(url, settings.database_pool_size, settings.database_pool_wait);
@@ -89,9 +94,14 @@ pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
         passwords: Passwords::new(settings.password_hashes_at_once)?,
         tokens: Arc::new(Tokens::new(key, Arc::clone(&sources))?),
         access: Access::new(db.clone(), redis.clone()),
-        accounts: AccountSettings { session_ttl: settings.session_ttl },
+        accounts: AccountSettings {
+            session_ttl: settings.session_ttl,
+            mfa_required_for_admins: settings.mfa_required_for_admins,
+        },
+        limits: Limits::new(redis.clone(), settings.rate_limit_enabled.then_some(settings.quotas)),
         redis,
-        answers: Answers::new(key),
+        answers: Answers::new(vault.clone()),
+        vault,
         stripe: Stripe::new(StripeSettings {
             secret_key: config.stripe_secret_key.clone(),
             api_base: settings.stripe_api_base.clone(),
@@ -129,11 +139,12 @@ pub async fn serve(
         // An end by itself is an end too.
         let _ = ended.await;
     });
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        shutdown.await;
-        // Nobody listens any more when the server has already failed.
-        let _ = (stopping.send(()), ending.send(()));
-    });
+    let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(async move {
+            shutdown.await;
+            // Nobody listens any more when the server has already failed.
+            let _ = (stopping.send(()), ending.send(()));
+        });
     let out_of_time = async move {
         match stopped.await {
             Ok(()) => tokio::time::sleep(grace).await,

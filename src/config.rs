@@ -12,8 +12,10 @@ mod tests;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 
+use crate::domain::limits::Quotas;
 use read::Reader;
 pub use table::{env_example, help};
 
@@ -28,8 +30,10 @@ pub struct Config {
     pub migration_database_url: Option<SecretString>,
     /// Redis.
     pub redis_url: SecretString,
-    /// The RSA key that signs access tokens, in PEM.
+    /// The RSA keys of access tokens, in PEM; the first one signs.
     pub jwt_private_key: SecretString,
+    /// What seals secrets in the database, in base64; the first one seals.
+    pub data_encryption_keys: Vec<SecretString>,
     /// The secret key of the Stripe account.
     pub stripe_secret_key: SecretString,
     /// What signs Stripe's webhooks; never empty.
@@ -47,8 +51,10 @@ pub struct DevConfig {
     pub migration_database_url: Option<SecretString>,
     /// Redis.
     pub redis_url: Option<SecretString>,
-    /// The RSA key that signs access tokens, in PEM.
+    /// The RSA keys of access tokens, in PEM.
     pub jwt_private_key: Option<SecretString>,
+    /// What seals secrets in the database, in base64.
+    pub data_encryption_keys: Option<Vec<SecretString>>,
     /// The secret key of the Stripe account; Stripe is simulated without one.
     pub stripe_secret_key: Option<SecretString>,
     /// What signs Stripe's webhooks.
@@ -92,6 +98,14 @@ pub struct ServerSettings {
     pub jobs_poll: Duration,
     /// How long one can stay logged in without giving the password again.
     pub session_ttl: Duration,
+    /// Whether admins must have a second factor.
+    pub mfa_required_for_admins: bool,
+    /// What requests may cost. Whether that counts is another matter.
+    pub quotas: Quotas,
+    /// Whether requests are limited.
+    pub rate_limit_enabled: bool,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How log lines look.
@@ -171,6 +185,7 @@ fn serve(lookup: &Lookup) -> Result<Config, ConfigErrors> {
     let migration_database_url = reader.optional(&table::MIGRATION_DATABASE_URL);
     let redis_url = reader.required(&table::REDIS_URL);
     let jwt_private_key = reader.required(&table::JWT_PRIVATE_KEY);
+    let data_encryption_keys = reader.required(&table::DATA_ENCRYPTION_KEY);
     let stripe_secret_key = reader.required(&table::STRIPE_SECRET_KEY);
     let stripe_webhook_secrets = reader.required(&table::STRIPE_WEBHOOK_SECRET);
     reader.finish(|| {
@@ -180,6 +195,7 @@ fn serve(lookup: &Lookup) -> Result<Config, ConfigErrors> {
             migration_database_url,
             redis_url: redis_url?,
             jwt_private_key: jwt_private_key?,
+            data_encryption_keys: data_encryption_keys?,
             stripe_secret_key: stripe_secret_key?,
             stripe_webhook_secrets: stripe_webhook_secrets?,
         })
@@ -193,6 +209,7 @@ fn dev(lookup: &Lookup) -> Result<DevConfig, ConfigErrors> {
     let migration_database_url = reader.optional(&table::MIGRATION_DATABASE_URL);
     let redis_url = reader.optional(&table::REDIS_URL);
     let jwt_private_key = reader.optional(&table::JWT_PRIVATE_KEY);
+    let data_encryption_keys = reader.optional(&table::DATA_ENCRYPTION_KEY);
     let stripe_secret_key = reader.optional(&table::STRIPE_SECRET_KEY);
     let stripe_webhook_secrets = reader.optional(&table::STRIPE_WEBHOOK_SECRET);
     reader.finish(|| {
@@ -202,6 +219,7 @@ fn dev(lookup: &Lookup) -> Result<DevConfig, ConfigErrors> {
             migration_database_url,
             redis_url,
             jwt_private_key,
+            data_encryption_keys,
             stripe_secret_key,
             stripe_webhook_secrets,
         })
@@ -239,6 +257,10 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
     let stripe_timeout = reader.required(&table::STRIPE_TIMEOUT_MS);
     let jobs_poll = reader.required(&table::JOBS_POLL_MS);
     let session_ttl = reader.required(&table::SESSION_TTL);
+    let mfa_required_for_admins = reader.required(&table::MFA_REQUIRED_FOR_ADMINS);
+    let quotas = quotas(reader);
+    let rate_limit_enabled = reader.required(&table::RATE_LIMIT_ENABLED);
+    let trusted_proxies = reader.optional(&table::TRUSTED_PROXIES).unwrap_or_default();
     Some(ServerSettings {
         host: host?,
         port: port?,
@@ -257,5 +279,26 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
         stripe_timeout: stripe_timeout?,
         jobs_poll: jobs_poll?,
         session_ttl: session_ttl?,
+        mfa_required_for_admins: mfa_required_for_admins?,
+        quotas: quotas?,
+        rate_limit_enabled: rate_limit_enabled?,
+        trusted_proxies,
+    })
+}
+
+fn quotas(reader: &mut Reader<'_>) -> Option<Quotas> {
+    let anonymous = reader.required(&table::RATE_LIMIT_ANONYMOUS);
+    let customer = reader.required(&table::RATE_LIMIT_CUSTOMER);
+    let staff = reader.required(&table::RATE_LIMIT_STAFF);
+    let service = reader.required(&table::RATE_LIMIT_SERVICE);
+    let login = reader.required(&table::RATE_LIMIT_LOGIN);
+    let tenant = reader.required(&table::RATE_LIMIT_TENANT);
+    Some(Quotas {
+        anonymous: anonymous?,
+        customer: customer?,
+        staff: staff?,
+        service: service?,
+        login: login?,
+        tenant: tenant?,
     })
 }

@@ -1,5 +1,7 @@
 //! One error, one registry of codes, one result: what every layer returns and both transports show.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -15,6 +17,8 @@ pub enum Code {
     ValidationError,
     /// No credentials, or ones that are wrong, expired or revoked.
     Unauthenticated,
+    /// This takes a second factor, which the caller has not given.
+    MfaRequired,
     /// The caller is known but may not do this.
     Forbidden,
     /// There is no such object in this shop, or no such route.
@@ -33,6 +37,8 @@ pub enum Code {
     UnsupportedMediaType,
     /// The route exists, but not for this method.
     MethodNotAllowed,
+    /// The caller has used up a quota. Trying again later helps.
+    RateLimited,
     /// The payment provider failed or refused; nothing changed here.
     PaymentProviderError,
     /// The database is gone, or every connection stayed busy for too long. Trying again later helps.
@@ -43,9 +49,10 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ValidationError,
         Self::Unauthenticated,
+        Self::MfaRequired,
         Self::Forbidden,
         Self::NotFound,
         Self::Conflict,
@@ -55,6 +62,7 @@ impl Code {
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::MethodNotAllowed,
+        Self::RateLimited,
         Self::PaymentProviderError,
         Self::ServiceUnavailable,
         Self::Internal,
@@ -72,6 +80,7 @@ impl Code {
         match self {
             Self::ValidationError => "VALIDATION_ERROR",
             Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::MfaRequired => "MFA_REQUIRED",
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound => "NOT_FOUND",
             Self::Conflict => "CONFLICT",
@@ -81,6 +90,7 @@ impl Code {
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::RateLimited => "RATE_LIMITED",
             Self::PaymentProviderError => "PAYMENT_PROVIDER_ERROR",
             Self::ServiceUnavailable => "SERVICE_UNAVAILABLE",
             Self::Internal => "INTERNAL",
@@ -92,7 +102,7 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::ValidationError => 400,
-            Self::Unauthenticated => 401,
+            Self::Unauthenticated | Self::MfaRequired => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
@@ -100,6 +110,7 @@ impl Code {
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::IdempotencyKeyReused => 422,
+            Self::RateLimited => 429,
             Self::Internal => 500,
             Self::PaymentProviderError => 502,
             Self::ServiceUnavailable => 503,
@@ -109,7 +120,7 @@ impl Code {
     /// Whether the same request may succeed when it is sent again later.
     #[must_use]
     pub const fn retryable(self) -> bool {
-        matches!(self, Self::ServiceUnavailable | Self::PaymentProviderError)
+        matches!(self, Self::ServiceUnavailable | Self::PaymentProviderError | Self::RateLimited)
     }
 }
 
@@ -151,6 +162,9 @@ pub enum Error {
     /// Not logged in, or not with these credentials. The text is safe to show.
     #[error("{0}")]
     Unauthenticated(&'static str),
+    /// Logged in, but without the second factor that this takes.
+    #[error("{0}")]
+    MfaRequired(&'static str),
     /// Logged in, but not allowed. The text is safe to show.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -188,6 +202,16 @@ pub enum Error {
     /// The `Idempotency-Key` stands for a different request of the last 24 hours.
     #[error("this Idempotency-Key was used for a different request; use a new key for a new request")]
     IdempotencyKeyReused,
+    /// A quota is used up.
+    #[error("{}", rate_limit_message(*.cost, *.limit, *.retry_after))]
+    RateLimited {
+        /// What the request would have cost.
+        cost: u32,
+        /// How much the quota holds.
+        limit: u32,
+        /// When it can be sent again; zero when it is too much for the quota.
+        retry_after: Duration,
+    },
     /// Stripe failed or refused, and nothing changed here; the cause is logged, not shown.
     #[error("the payment provider did not accept this; nothing was changed, try again later")]
     PaymentProvider(#[source] anyhow::Error),
@@ -228,12 +252,14 @@ impl Error {
         match self {
             Self::Validation(_) => Code::ValidationError,
             Self::Unauthenticated(_) => Code::Unauthenticated,
+            Self::MfaRequired(_) => Code::MfaRequired,
             Self::Forbidden(_) => Code::Forbidden,
             Self::NotFound { .. } => Code::NotFound,
             Self::Conflict { .. } => Code::Conflict,
             Self::InsufficientStock(_) => Code::InsufficientStock,
             Self::InvalidStatusTransition { .. } => Code::InvalidStatusTransition,
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Self::RateLimited { .. } => Code::RateLimited,
             Self::PaymentProvider(_) => Code::PaymentProviderError,
             Self::Unavailable(_) => Code::ServiceUnavailable,
             Self::Internal(_) => Code::Internal,
@@ -285,6 +311,10 @@ impl Error {
                 let details = json!({ "field": field });
                 vec![problem(Some(vec![(*field).into()]), self.to_string(), Some(details))]
             }
+            Self::RateLimited { retry_after, .. } => {
+                let details = || json!({"retryAfter": whole_seconds(*retry_after)});
+                vec![problem(None, self.to_string(), (!retry_after.is_zero()).then(details))]
+            }
             Self::NotFound { field, .. } => {
                 vec![problem(field.map(|f| vec![f.into()]), self.to_string(), None)]
             }
@@ -333,6 +363,22 @@ fn shortage_details(shortage: &Shortage) -> Value {
         "requested": shortage.requested,
         "available": shortage.available,
     })
+}
+
+/// A time as the header `Retry-After` has it (RFC 9110, section 10.2.3): in seconds, and never too early.
+#[must_use]
+pub const fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + if time.subsec_nanos() > 0 { 1 } else { 0 }
+}
+
+fn rate_limit_message(cost: u32, limit: u32, retry_after: Duration) -> String {
+    if cost > limit {
+        return format!("this costs {cost}, more than the {limit} that may be used at once; ask for less");
+    }
+    match whole_seconds(retry_after) {
+        1 => "too many requests; try again in a second".to_owned(),
+        seconds => format!("too many requests; try again in {seconds} seconds"),
+    }
 }
 
 fn validation_message(fields: &[FieldError]) -> String {

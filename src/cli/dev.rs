@@ -19,7 +19,7 @@ use mercato::dev::services::Services;
 use mercato::dev::stripe::Simulator;
 use mercato::domain::sources::{Sources, SystemSources};
 use mercato::http::graphiql::{DemoLogin, DemoTenant, GraphiqlConfig};
-use mercato::services::tokens;
+use mercato::services::{tokens, vault};
 use mercato::telemetry::logs;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
@@ -33,6 +33,10 @@ const SIMULATED: &str = "sk_simulated";
 
 /// Where the simulated account is.
 const SIMULATOR_PATH: &str = "/dev/stripe";
+
+/// The files of keys, in the data directory.
+const SIGNING_KEY: &str = "jwt.pem";
+const DATA_KEY: &str = "data.key";
 
 /// How long running requests get at Ctrl-C.
 const GRACE: Duration = Duration::from_secs(2);
@@ -61,7 +65,15 @@ impl Dev {
 
     /// The complete configuration, with the services that were started because no other were named.
     fn prepare(&self, settings: DevConfig) -> anyhow::Result<(Config, Option<Services>)> {
-        let DevConfig { mut server, database_url, migration_database_url, redis_url, jwt_private_key, .. } = settings;
+        let DevConfig {
+            mut server,
+            database_url,
+            migration_database_url,
+            redis_url,
+            jwt_private_key,
+            data_encryption_keys,
+            ..
+        } = settings;
         let (stripe_secret_key, stripe_webhook_secrets) = (settings.stripe_secret_key, settings.stripe_webhook_secrets);
         server.port = self.port.unwrap_or(server.port);
         let (database_url, migration_database_url, redis_url, services) = match (database_url, redis_url) {
@@ -78,11 +90,17 @@ impl Dev {
         fs::create_dir_all(&self.data_dir)?;
         let jwt_private_key = match jwt_private_key {
             Some(key) => key,
-            None => own_key(&self.data_dir.join("jwt.pem"))?,
+            None => own(&self.data_dir.join(SIGNING_KEY), tokens::generate_private_key)?,
         };
-        let stripe_webhook_secrets = match stripe_webhook_secrets {
-            Some(secrets) => secrets,
-            None => vec![own_secret(&self.data_dir.join("stripe-webhook-secret"))?],
+        let data_encryption_keys = match data_encryption_keys {
+            Some(keys) => keys,
+            None => vec![own(&self.data_dir.join(DATA_KEY), || SystemSources.secret().map(vault::encode_key))?],
+        };
+        let stripe_webhook_secrets = if let Some(secrets) = stripe_webhook_secrets {
+            secrets
+        } else {
+            let new = || SystemSources.secret().map(|secret| format!("whsec_{}", hex::encode(secret)));
+            vec![own(&self.data_dir.join("stripe-webhook-secret"), new)?]
         };
         let config = Config {
             server,
@@ -90,6 +108,7 @@ impl Dev {
             migration_database_url,
             redis_url,
             jwt_private_key,
+            data_encryption_keys,
             stripe_secret_key: stripe_secret_key.unwrap_or_else(|| SIMULATED.into()),
             stripe_webhook_secrets,
         };
@@ -169,27 +188,18 @@ fn run_beside(config: &Config, data_dir: &Path, program: &str, arguments: &[Stri
         .env("DATABASE_URL", config.database_url.expose_secret())
         .envs(config.migration_database_url.iter().map(|url| ("MIGRATION_DATABASE_URL", url.expose_secret())))
         .env("REDIS_URL", config.redis_url.expose_secret())
-        .env("JWT_PRIVATE_KEY_FILE", fs::canonicalize(data_dir)?.join("jwt.pem"))
+        .env("JWT_PRIVATE_KEY_FILE", fs::canonicalize(data_dir)?.join(SIGNING_KEY))
+        .env("DATA_ENCRYPTION_KEY_FILE", fs::canonicalize(data_dir)?.join(DATA_KEY))
         .status()
         .with_context(|| format!("cannot run {program}"))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Ok(ExitCode::from(code))
 }
 
-/// The signing key of this data directory, made at the first start.
-fn own_key(path: &Path) -> anyhow::Result<SecretString> {
+/// A secret of this data directory, made at the first start.
+fn own<E: Into<anyhow::Error>>(path: &Path, new: impl FnOnce() -> Result<String, E>) -> anyhow::Result<SecretString> {
     if !path.exists() {
-        write_private(path, &tokens::generate_private_key()?)?;
-    }
-    let key = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(key.into())
-}
-
-/// What signs simulated webhooks in this data directory, made at the first start.
-fn own_secret(path: &Path) -> anyhow::Result<SecretString> {
-    if !path.exists() {
-        let secret = SystemSources.secret()?;
-        write_private(path, &format!("whsec_{}", hex::encode(secret)))?;
+        write_private(path, &new().map_err(Into::into)?)?;
     }
     let secret = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(secret.into())

@@ -1,6 +1,7 @@
 //! What `mercato` can be asked to do.
 
 mod dev;
+mod keys;
 mod serve;
 mod tools;
 
@@ -8,6 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use self::keys::Keys;
 
 /// A multi-tenant e-commerce backend: GraphQL first, REST beside it, every shop walled off by PostgreSQL itself.
 #[derive(Parser)]
@@ -34,7 +37,7 @@ pub enum Command {
     Openapi,
     /// Print `.env.example`: every setting with its default
     EnvExample,
-    /// Make signing keys
+    /// Make and replace keys
     #[command(subcommand)]
     Keys(Keys),
 }
@@ -65,12 +68,6 @@ pub struct Seed {
     products: i32,
 }
 
-#[derive(Subcommand)]
-pub enum Keys {
-    /// Print a new RSA private key for `JWT_PRIVATE_KEY` or `JWT_PRIVATE_KEY_FILE`
-    Generate,
-}
-
 impl Command {
     /// Does it, and says how it went.
     pub fn run(self) -> anyhow::Result<ExitCode> {
@@ -89,7 +86,7 @@ impl Command {
             Self::Schema => tools::print(&mercato::graphql::sdl()),
             Self::Openapi => tools::print(&mercato::rest::openapi_json()?),
             Self::EnvExample => tools::print(&mercato::config::env_example()),
-            Self::Keys(Keys::Generate) => tools::print(&mercato::services::tokens::generate_private_key()?),
+            Self::Keys(keys) => keys.run(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Everything here ends soon, whatever state Redis is in. After a failure a breaker opens: for a second callers are
 //! told at once that Redis is gone; then one of them is let through to find out, and so on.
 
+pub mod limits;
 pub mod sessions;
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,9 @@ use crate::error::Error;
 /// How many connections may be open.
 const CONNECTIONS: u32 = 10;
 /// How long a command waits for a connection. Connecting goes on behind it, for at most a second.
-const POOL_WAIT: Duration = Duration::from_millis(200);
+const POOL_WAIT: Duration = Duration::from_secs(1);
 /// How long a command waits for its answer.
-const RESPONSE_WAIT: Duration = Duration::from_millis(500);
+const RESPONSE_WAIT: Duration = Duration::from_secs(1);
 /// How long nobody tries after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 

@@ -5,11 +5,15 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ipnet::IpNet;
 use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::LogFormat;
+use crate::domain::limits::Quota;
 
 /// A whole number between two bounds, which both belong to it.
 pub(super) fn number<T: TryFrom<u64>, const MIN: u64, const MAX: u64>(text: &str) -> Result<T, String> {
@@ -141,15 +145,40 @@ pub(super) fn redis_url(text: &str) -> Result<SecretString, String> {
     }
 }
 
-/// An RSA private key in PEM, as one line with `\n` for line ends if need be.
+/// RSA private keys in PEM, as one line with `\n` for line ends if need be.
 pub(super) fn private_key(text: &str) -> Result<SecretString, String> {
     let text = text.replace("\\n", "\n");
-    let is_key = pem::parse(&text).is_ok_and(|pem| matches!(pem.tag(), "PRIVATE KEY" | "RSA PRIVATE KEY"));
-    if is_key {
+    let is_key = |block: &pem::Pem| matches!(block.tag(), "PRIVATE KEY" | "RSA PRIVATE KEY");
+    if pem::parse_many(&text).is_ok_and(|blocks| !blocks.is_empty() && blocks.iter().all(is_key)) {
         Ok(text.into())
     } else {
         Err("an RSA private key in PEM, which starts with -----BEGIN PRIVATE KEY-----".to_owned())
     }
+}
+
+/// Keys of 32 bytes in base64, with commas between them.
+pub(super) fn encryption_keys(text: &str) -> Result<Vec<SecretString>, String> {
+    let is_key = |key: &&str| STANDARD.decode(key).is_ok_and(|key| key.len() == 32);
+    let keys: Vec<_> = text.split(',').map(str::trim).collect();
+    if keys.iter().all(is_key) {
+        Ok(keys.into_iter().map(Into::into).collect())
+    } else {
+        Err("32 bytes in base64, or several of them with commas; `mercato keys generate --kind data` makes them"
+            .to_owned())
+    }
+}
+
+/// How much in what time.
+pub(super) fn quota(text: &str) -> Result<Quota, String> {
+    Quota::parse(text)
+        .ok_or_else(|| "a number and a period, like 100/s, 6000/m or 50000/h; at most a million a second".to_owned())
+}
+
+/// Addresses and networks, with commas between them.
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let network = |text: &str| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
+    let networks: Option<_> = text.split(',').map(|text| network(text.trim())).collect();
+    networks.ok_or_else(|| "addresses or networks with commas between them, like 10.0.0.0/8,192.168.1.7".to_owned())
 }
 
 fn from_str<T: FromStr>(text: &str, right: impl fmt::Display) -> Result<T, String> {

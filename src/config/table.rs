@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 
 use super::{LogFormat, Mode, parse};
+use crate::domain::limits::Quota;
 
 /// A setting whose values are of one type.
 pub(super) struct Setting<T> {
@@ -66,11 +68,12 @@ impl Default {
 }
 
 /// Every setting, in the order in which help texts show them.
-pub(super) static TABLE: [&About; 23] = [
+pub(super) static TABLE: [&About; 33] = [
     &DATABASE_URL.about,
     &MIGRATION_DATABASE_URL.about,
     &REDIS_URL.about,
     &JWT_PRIVATE_KEY.about,
+    &DATA_ENCRYPTION_KEY.about,
     &STRIPE_SECRET_KEY.about,
     &STRIPE_WEBHOOK_SECRET.about,
     &HOST.about,
@@ -78,6 +81,15 @@ pub(super) static TABLE: [&About; 23] = [
     &BASE_DOMAIN.about,
     &GRAPHIQL_ENABLED.about,
     &SESSION_TTL.about,
+    &MFA_REQUIRED_FOR_ADMINS.about,
+    &RATE_LIMIT_ENABLED.about,
+    &RATE_LIMIT_ANONYMOUS.about,
+    &RATE_LIMIT_CUSTOMER.about,
+    &RATE_LIMIT_STAFF.about,
+    &RATE_LIMIT_SERVICE.about,
+    &RATE_LIMIT_LOGIN.about,
+    &RATE_LIMIT_TENANT.about,
+    &TRUSTED_PROXIES.about,
     &ORDER_PAYMENT_TTL.about,
     &STRIPE_API_BASE.about,
     &STRIPE_TIMEOUT_MS.about,
@@ -112,10 +124,26 @@ pub(super) static REDIS_URL: Setting<SecretString> = Setting::new("REDIS_URL", "
     .needed_by("serve");
 
 pub(super) static JWT_PRIVATE_KEY: Setting<SecretString> = Setting::new("JWT_PRIVATE_KEY", "PEM", parse::private_key)
-    .what("the RSA key that signs access tokens: PEM, with \\n for line ends; `mercato keys generate` makes one")
+    .what(
+        "the RSA key that signs access tokens: PEM, with \\n for line ends; `mercato keys generate` makes one. Several, one \
+         behind the other, while one replaces another: the first one signs",
+    )
     .example(r#""-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----\n""#)
     .secret()
     .needed_by("serve");
+
+pub(super) static DATA_ENCRYPTION_KEY: Setting<Vec<SecretString>> = Setting::new(
+    "DATA_ENCRYPTION_KEY",
+    "KEYS",
+    parse::encryption_keys,
+)
+.what(
+    "what seals secrets in the database: 32 bytes in base64; `mercato keys generate --kind data` makes one. Several, \
+             with commas, while one replaces another: the first one seals",
+)
+.example("3q2+796tvu/erb7v3q2+796tvu/erb7v3q2+796tvu8=")
+.secret()
+.needed_by("serve");
 
 pub(super) static STRIPE_SECRET_KEY: Setting<SecretString> = Setting::new("STRIPE_SECRET_KEY", "KEY", parse::secret)
     .what("the secret key of the Stripe account that takes the money; dev without it simulates Stripe")
@@ -135,6 +163,56 @@ pub(super) static STRIPE_WEBHOOK_SECRET: Setting<Vec<SecretString>> =
 pub(super) static SESSION_TTL: Setting<Duration> = Setting::new("SESSION_TTL", "DURATION", parse::duration)
     .what("how long one can stay logged in, by refresh tokens, without giving the password again: 12h, 30d")
     .default(Default::Value("30d"));
+
+pub(super) static MFA_REQUIRED_FOR_ADMINS: Setting<bool> =
+    Setting::new("MFA_REQUIRED_FOR_ADMINS", "true|false", parse::switch)
+        .what("whether admins must set up a second factor before they may do anything else")
+        .default(Default::PerMode { serve: "true", dev: "false" });
+
+pub(super) static RATE_LIMIT_ENABLED: Setting<bool> = Setting::new("RATE_LIMIT_ENABLED", "true|false", parse::switch)
+    .what("whether requests are limited; guessing passwords and codes always is")
+    .default(Default::Value("true"));
+
+pub(super) static RATE_LIMIT_ANONYMOUS: Setting<Quota> = quota(
+    "RATE_LIMIT_ANONYMOUS",
+    "what requests without a user may cost in a second, minute or hour (s, m, h), for each address; docs/limits.md tells \
+     what costs what",
+    Default::PerMode { serve: "30000/m", dev: "3000000/m" },
+);
+
+pub(super) static RATE_LIMIT_CUSTOMER: Setting<Quota> =
+    quota("RATE_LIMIT_CUSTOMER", "the same for each customer", Default::PerMode { serve: "30000/m", dev: "3000000/m" });
+
+pub(super) static RATE_LIMIT_STAFF: Setting<Quota> = quota(
+    "RATE_LIMIT_STAFF",
+    "the same for each merchant and admin",
+    Default::PerMode { serve: "120000/m", dev: "3000000/m" },
+);
+
+pub(super) static RATE_LIMIT_SERVICE: Setting<Quota> = quota(
+    "RATE_LIMIT_SERVICE",
+    "the same for each service account",
+    Default::PerMode { serve: "600000/m", dev: "3000000/m" },
+);
+
+pub(super) static RATE_LIMIT_LOGIN: Setting<Quota> = quota(
+    "RATE_LIMIT_LOGIN",
+    "how often an address may log in, register or give a password in any other way",
+    Default::PerMode { serve: "60/m", dev: "6000/m" },
+);
+
+pub(super) static RATE_LIMIT_TENANT: Setting<Quota> = quota(
+    "RATE_LIMIT_TENANT",
+    "what the requests of all users of a shop may cost together",
+    Default::Value("3000000/m"),
+);
+
+pub(super) static TRUSTED_PROXIES: Setting<Vec<IpNet>> = Setting::new("TRUSTED_PROXIES", "NETWORKS", parse::networks)
+    .what(
+        "the addresses and networks of proxies whose X-Forwarded-For is believed, with commas between them; without it \
+             that header is ignored, and everybody behind a proxy counts as one",
+    )
+    .example("10.0.0.0/8,192.168.1.7");
 
 pub(super) static ORDER_PAYMENT_TTL: Setting<Duration> = Setting::new("ORDER_PAYMENT_TTL", "DURATION", parse::duration)
     .what("how long an order may wait for its payment before it expires: 90s, 60m, 2h; a plain number is seconds")
@@ -210,6 +288,10 @@ pub(super) static PASSWORD_HASHES_AT_ONCE: Setting<usize> =
         .what("how many passwords are hashed at the same time; each takes a core and 19 MiB")
         .default(Default::Cores)
         .example("2");
+
+const fn quota(name: &'static str, what: &'static str, default: Default) -> Setting<Quota> {
+    Setting::new(name, "N/PERIOD", parse::quota).what(what).default(default)
+}
 
 impl<T> Setting<T> {
     const fn new(name: &'static str, value: &'static str, parse: fn(&str) -> Result<T, String>) -> Self {

@@ -15,6 +15,7 @@ fn complete() -> BTreeMap<&'static str, &'static str> {
         ("DATABASE_URL", "postgresql://mercato_app:hunter2@db/mercato"),
         ("REDIS_URL", "redis://:hunter2@cache:6379"),
         ("JWT_PRIVATE_KEY", PEM),
+        ("DATA_ENCRYPTION_KEY", "3q2+796tvu/erb7v3q2+796tvu/erb7v3q2+796tvu8="),
         ("STRIPE_SECRET_KEY", "sk_hunter2"),
         ("STRIPE_WEBHOOK_SECRET", "whsec_hunter2,whsec_hunter2_too"),
     ])
@@ -110,7 +111,9 @@ fn everything_that_is_wrong_is_said_at_once() {
          postgresql://mercato_app:PASSWORD@HOST/mercato",
         "REDIS_URL is not set: the URL of Redis, like redis://:PASSWORD@HOST:6379 or unix:///path/to/redis.sock",
         "JWT_PRIVATE_KEY is not set: the RSA key that signs access tokens: PEM, with \\n for line ends; \
-         `mercato keys generate` makes one",
+         `mercato keys generate` makes one. Several, one behind the other, while one replaces another: the first one signs",
+        "DATA_ENCRYPTION_KEY is not set: what seals secrets in the database: 32 bytes in base64; \
+         `mercato keys generate --kind data` makes one. Several, with commas, while one replaces another: the first one seals",
         "STRIPE_SECRET_KEY is not set: the secret key of the Stripe account that takes the money; dev without it simulates \
          Stripe",
         "STRIPE_WEBHOOK_SECRET is not set: what signs Stripe's webhooks to /api/v1/webhooks/stripe; several, with commas, \
@@ -268,7 +271,7 @@ fn help_fits_a_terminal_and_names_every_setting() {
     }
     assert!(help.lines().all(|line| line.len() <= 100), "{help}");
     let port = "
-  PORT=NUMBER                        the TCP port to listen on; 0 takes any that is free
+  PORT=NUMBER                         the TCP port to listen on; 0 takes any that is free
 ";
     assert!(help.contains(port), "{help}");
 }

@@ -8,6 +8,7 @@ mod errors;
 pub mod idempotency;
 pub mod inventory;
 mod keyset;
+pub mod mfa;
 pub mod migrations;
 pub mod orders;
 pub mod payment_tasks;

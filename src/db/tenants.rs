@@ -1,6 +1,7 @@
 //! Shops.
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::now;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use uuid::Uuid;
@@ -55,7 +56,10 @@ pub async fn find(tx: &SystemTx, key: &TenantKey) -> Result<Option<TenantRow>> {
     match key {
         TenantKey::Id(id) => tx.tx().find(select.filter(tenants::id.eq(*id))).await,
         TenantKey::Subdomain(name) => tx.tx().find(select.filter(tenants::subdomain.eq(name.clone()))).await,
-        TenantKey::ApiKey(key) => tx.tx().find(select.filter(tenants::api_key.eq(key.clone()))).await,
+        TenantKey::ApiKey(key) => {
+            let previous = tenants::previous_api_key.eq(key.clone()).and(tenants::previous_key_until.gt(now));
+            tx.tx().find(select.filter(tenants::api_key.eq(key.clone()).or(previous.assume_not_null()))).await
+        }
     }
 }
 
@@ -76,6 +80,17 @@ pub async fn insert(tx: &SystemTx, tenant: &Tenant, name: &str, api_key: &str) -
 pub async fn current(tx: &TenantTx) -> Result<Option<TenantRow>> {
     let select = tenants::table.select(TenantRow::as_select());
     tx.tx().find(select.filter(tenants::id.eq(tx.tenant_id()))).await
+}
+
+/// Gives the transaction's own shop another API key. The one that it has stays good until then.
+pub async fn rotate_api_key(tx: &TenantTx, new: String, until: DateTime<Utc>) -> Result<Option<TenantRow>> {
+    let rotated = (
+        tenants::previous_api_key.eq(tenants::api_key.nullable()),
+        tenants::previous_key_until.eq(Some(until)),
+        tenants::api_key.eq(new),
+    );
+    let update = diesel::update(tenants::table.filter(tenants::id.eq(tx.tenant_id())));
+    tx.tx().find(update.set(rotated).returning(TenantRow::as_returning())).await
 }
 
 /// Renames the transaction's own shop.

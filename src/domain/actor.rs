@@ -1,9 +1,12 @@
 //! Who asks, and on behalf of which shop.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use uuid::Uuid;
 
 use crate::domain::auth::Grant;
 use crate::domain::idempotency::IdempotencyKey;
+use crate::domain::limits::Meter;
 use crate::domain::tenants::Tenant;
 use crate::error::{Error, Result};
 
@@ -69,6 +72,12 @@ pub struct Caller {
     pub actor: Actor,
     /// What the user's token says.
     pub grant: Option<Grant>,
+    /// Whether the user must give, or set up, a second factor before anything else.
+    pub owes_second_factor: bool,
+    /// Where the request comes from.
+    pub address: IpAddr,
+    /// Where what the request costs is noted.
+    pub meter: Meter,
     /// The request's correlation id.
     pub request_id: RequestId,
     /// The request's `Idempotency-Key`, if it has one.
@@ -78,8 +87,17 @@ pub struct Caller {
 impl Caller {
     /// Nobody in particular: background work, and what strangers start before they are known.
     #[must_use]
-    pub const fn nobody(tenant: Option<Tenant>, request_id: RequestId) -> Self {
-        Self { tenant, actor: Actor::Anonymous, grant: None, request_id, idempotency: None }
+    pub fn nobody(tenant: Option<Tenant>, request_id: RequestId) -> Self {
+        Self {
+            tenant,
+            actor: Actor::Anonymous,
+            grant: None,
+            owes_second_factor: false,
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            meter: Meter::default(),
+            request_id,
+            idempotency: None,
+        }
     }
 
     /// The shop that is asked, or an error that says how to name one.

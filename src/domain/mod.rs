@@ -4,6 +4,8 @@ pub mod actor;
 pub mod auth;
 pub mod idempotency;
 pub mod inventory;
+pub mod limits;
+pub mod mfa;
 pub mod money;
 pub mod orders;
 pub mod page;

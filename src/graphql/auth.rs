@@ -12,8 +12,10 @@ use crate::graphql::context::RequestExt;
 use crate::graphql::errors::{UserError, payload, user_errors};
 use crate::graphql::guards::Access;
 use crate::graphql::users::User;
+use crate::services::auth::{self, Login, LoginAttempt};
 use crate::services::sessions::{self, LoggedIn};
-use crate::services::{auth, users};
+use crate::services::tokens::SignedToken;
+use crate::services::users;
 
 /// Reads of the caller.
 #[derive(Default)]
@@ -54,27 +56,43 @@ pub struct LoginPayload {
     expires_at: Option<DateTime<Utc>>,
     /// Who is logged in now.
     viewer: Option<User>,
+    /// What to answer with `mfaVerify` when the password was right and a second factor is asked for. There is no token then.
+    mfa_challenge: Option<MfaChallenge>,
     /// What was wrong with the request; empty when it was done.
     user_errors: Vec<UserError>,
 }
 
+/// The question for a second factor.
+#[derive(SimpleObject)]
+pub struct MfaChallenge {
+    /// What `mfaVerify` takes beside the code. It opens nothing else.
+    token: String,
+    /// When the token ends.
+    expires_at: DateTime<Utc>,
+}
+
 impl LoginPayload {
-    fn of(result: Result<LoggedIn>) -> async_graphql::Result<Self> {
+    pub(super) fn of(result: Result<Login>) -> async_graphql::Result<Self> {
+        let nothing = Self {
+            access_token: None,
+            refresh_token: None,
+            expires_at: None,
+            viewer: None,
+            mfa_challenge: None,
+            user_errors: Vec::new(),
+        };
         match result {
-            Ok(LoggedIn { access, refresh, user }) => Ok(Self {
+            Ok(Login::Done(LoggedIn { access, refresh, user })) => Ok(Self {
                 access_token: Some(access.token),
                 refresh_token: refresh,
                 expires_at: Some(access.expires_at),
                 viewer: Some(User(user)),
-                user_errors: Vec::new(),
+                ..nothing
             }),
-            Err(refused @ Error::Unauthenticated(_)) => Ok(Self {
-                access_token: None,
-                refresh_token: None,
-                expires_at: None,
-                viewer: None,
-                user_errors: user_errors(&refused),
-            }),
+            Ok(Login::Challenge(SignedToken { token, expires_at })) => {
+                Ok(Self { mfa_challenge: Some(MfaChallenge { token, expires_at }), ..nothing })
+            }
+            Err(refused @ Error::Unauthenticated(_)) => Ok(Self { user_errors: user_errors(&refused), ..nothing }),
             Err(error) => Err(error.into()),
         }
     }
@@ -145,23 +163,26 @@ pub struct AuthMutation;
 
 #[Object]
 impl AuthMutation {
-    /// Logs in with an e-mail address and a password. The answer does not tell which of them was wrong.
+    /// Logs in with an e-mail address and a password. The answer does not tell which of them was wrong. Who has set up a second
+    /// factor is answered with `mfaChallenge`, and goes on with `mfaVerify`.
     #[graphql(guard = "Access::Public")]
     async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> async_graphql::Result<LoginPayload> {
         let request = ctx.request();
         let by_header = request.caller.tenant.as_ref().map(|tenant| TenantKey::Id(tenant.id));
         let tenant = input.tenant.map(|name| TenantKey::Subdomain(name.to_ascii_lowercase())).or(by_header);
-        LoginPayload::of(auth::login(&request.services, tenant, &input.email, input.password).await)
+        let attempt = LoginAttempt { tenant, email: input.email, password: input.password };
+        LoginPayload::of(auth::login(&request.services, &request.caller, attempt).await)
     }
 
     /// Exchanges a refresh token for the next one and a new access token.
     #[graphql(guard = "Access::Public")]
     async fn token_refresh(&self, ctx: &Context<'_>, input: TokenRefreshInput) -> async_graphql::Result<LoginPayload> {
-        LoginPayload::of(sessions::refresh(&ctx.request().services, &input.refresh_token).await)
+        let refreshed = sessions::refresh(&ctx.request().services, &input.refresh_token).await;
+        LoginPayload::of(refreshed.map(Login::Done))
     }
 
     /// Ends the session that the token belongs to, or all of the user's. Requires CUSTOMER, MERCHANT or ADMIN.
-    #[graphql(guard = "Access::User")]
+    #[graphql(guard = "Access::Session")]
     async fn logout(
         &self,
         ctx: &Context<'_>,

@@ -18,6 +18,8 @@ pub enum ErrorCode {
     ValidationError,
     /// No credentials, or ones that are wrong, expired or revoked.
     Unauthenticated,
+    /// This takes a second factor, which the caller has not given.
+    MfaRequired,
     /// The caller is known but may not do this.
     Forbidden,
     /// There is no such object in this shop.
@@ -36,6 +38,8 @@ pub enum ErrorCode {
     UnsupportedMediaType,
     /// The route exists, but not for this method.
     MethodNotAllowed,
+    /// A quota is used up; `details.retryAfter` says how many seconds to wait.
+    RateLimited,
     /// The payment provider failed or refused; nothing changed here.
     PaymentProviderError,
     /// A dependency is gone or overloaded; trying again later helps.

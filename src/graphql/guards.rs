@@ -6,11 +6,15 @@ use crate::domain::actor::{Actor, Caller, Role};
 use crate::error::{Error, Result};
 use crate::graphql::context::RequestExt;
 
-/// What a field requires of its caller. Each level includes the ones above it.
+/// What a field requires of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Nothing.
     Public,
+    /// A logged-in user, also one who still owes a second factor.
+    Session,
+    /// An admin, also one who still owes a second factor.
+    Enrolling,
     /// A shop, named by token, key or subdomain.
     Shop,
     /// A logged-in user.
@@ -28,13 +32,16 @@ impl Access {
             return Ok(());
         }
         caller.tenant()?;
+        if caller.owes_second_factor && !matches!(self, Self::Session | Self::Enrolling) {
+            return Err(Error::MfaRequired("set up a second factor with mfaSetup and mfaVerify, or log in with it"));
+        }
         if self == Self::Shop {
             return Ok(());
         }
         let (_, role) = caller.user()?;
         match self {
             Self::Staff if !role.is_staff() => Err(Error::Forbidden("this needs the role MERCHANT or ADMIN")),
-            Self::Admin if role != Role::Admin => Err(Error::Forbidden("this needs the role ADMIN")),
+            Self::Admin | Self::Enrolling if role != Role::Admin => Err(Error::Forbidden("this needs the role ADMIN")),
             _ => Ok(()),
         }
     }

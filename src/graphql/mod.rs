@@ -4,10 +4,12 @@ mod audit;
 mod auth;
 mod batching;
 mod context;
+mod cost;
 mod errors;
 mod guards;
 mod idempotency;
 mod inventory;
+mod mfa;
 mod node;
 mod orders;
 mod pagination;
@@ -50,6 +52,7 @@ pub struct Query(
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     auth::AuthMutation,
+    mfa::MfaMutation,
     tenants::TenantMutation,
     users::UserMutation,
     products::ProductMutation,
@@ -107,13 +110,20 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Answers an operation, or gives it up when it takes too long: its transaction is rolled back then.
-    pub async fn execute(&self, caller: Caller, request: Request) -> Response {
-        let request_id = caller.request_id.clone();
-        let late = |_| {
-            error_response(Arc::new(Error::Unavailable(anyhow::anyhow!("the operation took too long"))), &request_id)
+    /// Answers an operation that its caller can afford, or gives it up when it takes too long: its transaction is rolled back
+    /// then.
+    pub async fn execute(&self, caller: Caller, mut request: Request) -> Response {
+        let (request_id, meter) = (caller.request_id.clone(), caller.meter.clone());
+        let cost = cost::of_request(&mut request);
+        let answer = async {
+            cost::check(cost)?;
+            self.services.limits.charge(&caller, cost).await?;
+            Ok(self.answer(caller, request).await)
         };
-        tokio::time::timeout(self.timeout, self.answer(caller, request)).await.unwrap_or_else(late)
+        let late = |_| Err(Error::Unavailable(anyhow::anyhow!("the operation took too long")));
+        let answered = tokio::time::timeout(self.timeout, answer).await.unwrap_or_else(late);
+        let response = answered.unwrap_or_else(|error| error_response(Arc::new(error), &request_id));
+        response.extension("cost", cost::told(cost, meter.get()))
     }
 
     /// Runs one operation for this caller, or answers what it was answered when it was sent before.

@@ -127,6 +127,25 @@ payload! {
     }
 }
 
+/// How to replace the API key.
+#[derive(InputObject)]
+pub struct TenantApiKeyRotateInput {
+    /// For how many hours the present key stays good beside the new one: 0 to 720. With 0 it ends within seconds.
+    #[graphql(default = 24)]
+    overlap_hours: i32,
+}
+
+/// What `tenantApiKeyRotate` answers.
+#[derive(SimpleObject)]
+pub struct TenantApiKeyRotatePayload {
+    /// The shop with its new key.
+    tenant: Option<Tenant>,
+    /// The publishable key that names the shop from now on (`X-API-Key`).
+    api_key: Option<String>,
+    /// What was wrong with the request; empty when it was done.
+    user_errors: Vec<UserError>,
+}
+
 /// Changes of shops.
 #[derive(Default)]
 pub struct TenantMutation;
@@ -158,6 +177,20 @@ impl TenantMutation {
             },
             None => TenantRegisterPayload { tenant: None, api_key: None, admin: None, user_errors },
         })
+    }
+
+    /// Gives the shop another API key, and lets the present one end after an overlap. Requires ADMIN.
+    #[graphql(guard = "Access::Admin")]
+    async fn tenant_api_key_rotate(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default_with = "TenantApiKeyRotateInput { overlap_hours: 24 }")] input: TenantApiKeyRotateInput,
+    ) -> async_graphql::Result<TenantApiKeyRotatePayload> {
+        let request = ctx.request();
+        let rotated = tenants::rotate_api_key(&request.services, &request.caller, input.overlap_hours).await;
+        let (tenant, user_errors) = split(rotated)?;
+        let api_key = tenant.as_ref().map(|tenant| tenant.api_key.clone());
+        Ok(TenantApiKeyRotatePayload { tenant: tenant.map(Tenant), api_key, user_errors })
     }
 
     /// Changes the shop's settings. Requires ADMIN.

@@ -4,6 +4,7 @@
 //! operation that was executed is 200 even when fields failed. To clients that only know `application/json`, every
 //! well-formed request is 200 unless the failure is ours.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
@@ -165,7 +166,8 @@ fn status(format: Format, answer: &Answer) -> StatusCode {
     };
     let status = errors::status(graphql::code(error));
     match format {
-        Format::Json if status.is_client_error() => StatusCode::OK,
+        // Whoever is in between must see that it was too much, too.
+        Format::Json if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => StatusCode::OK,
         _ => status,
     }
 }
@@ -176,6 +178,8 @@ pub fn respond(format: Format, outcome: Result<Answer, Refusal>, request_id: &Re
     #[derive(Serialize)]
     struct Errors<'a> {
         errors: &'a [ServerError],
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        extensions: &'a BTreeMap<String, Value>,
     }
 
     let (status, answer) = match outcome {
@@ -185,7 +189,7 @@ pub fn respond(format: Format, outcome: Result<Answer, Refusal>, request_id: &Re
     let body = if was_executed(&answer) {
         serde_json::to_vec(&answer)
     } else {
-        serde_json::to_vec(&Errors { errors: &answer.errors })
+        serde_json::to_vec(&Errors { errors: &answer.errors, extensions: &answer.extensions })
     };
     let Ok(body) = body else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();

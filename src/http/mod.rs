@@ -4,6 +4,7 @@
 //! both end in [`Engine::execute`].
 
 mod accept;
+mod address;
 mod body;
 mod discovery;
 mod document;
@@ -24,6 +25,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use axum::middleware::from_fn_with_state;
+use ipnet::IpNet;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::clients::redis::Redis;
@@ -45,6 +47,8 @@ pub struct Settings {
     pub base_domain: Option<String>,
     /// The largest body that is read.
     pub max_body_bytes: usize,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// The page that `GET /graphql` shows to browsers.
     pub graphiql: Option<Bytes>,
 }

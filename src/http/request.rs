@@ -1,10 +1,11 @@
 //! Who asks: what the headers of a request say of its caller, found once for both transports.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, RETRY_AFTER};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
@@ -12,15 +13,18 @@ use axum::response::Response;
 
 use crate::domain::actor::RequestId;
 use crate::domain::idempotency::IdempotencyKey;
-use crate::error::{Error, Result};
-use crate::http::HttpState;
+use crate::domain::limits::{Charge, Meter};
+use crate::error::{Error, Result, whole_seconds};
 use crate::http::observe::Seen;
-use crate::services::auth::{self, Credentials, Identified};
+use crate::http::{HttpState, address};
+use crate::services::auth::{self, Credentials, Identified, Origin};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Finds out who asks and leaves an [`Identified`] for the transport, which shows a failure in its own shape.
 pub async fn identify(
@@ -29,11 +33,11 @@ pub async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let meter = Meter::default();
+    let origin = Origin { request_id, address: client(&http, &request), meter: meter.clone() };
     let host = http.settings.base_domain.as_deref().and_then(|base| subdomain(host(&request)?, base));
-    let identified = match credentials(request.headers(), host.as_deref()) {
-        Ok(credentials) => auth::identify(&http.engine.services, request_id, credentials).await,
-        Err(error) => Err(error),
-    };
+    let credentials = credentials(request.headers(), host.as_deref());
+    let identified = auth::identify(&http.engine.services, origin, credentials).await;
     if let (Ok(caller), Some(seen)) = (&identified, request.extensions().get::<Seen>()) {
         seen.caller(caller);
     }
@@ -43,7 +47,27 @@ pub async fn identify(
     if key.is_some_and(|key| key.is_replayed()) {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
+    if let Some(charge) = meter.get() {
+        tell(response.headers_mut(), &charge);
+    }
     response
+}
+
+/// The client's address. Requests that came by no connection are nobody's.
+fn client(http: &HttpState, request: &Request) -> IpAddr {
+    let peer = request.extensions().get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| peer.ip());
+    let peer = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    address::of_client(peer, request.headers(), &http.settings.trusted_proxies)
+}
+
+/// Says what is left of a quota (draft-ietf-httpapi-ratelimit-headers-10), and when to come back if that is not enough.
+fn tell(headers: &mut HeaderMap, charge: &Charge) {
+    let Charge { policy, quota, verdict, .. } = charge;
+    let limit = format!("\"{policy}\";q={};w={}", quota.units(), quota.seconds());
+    let left = format!("\"{policy}\";r={};t={}", verdict.remaining, whole_seconds(verdict.reset_after));
+    let later = (!verdict.retry_after.is_zero()).then(|| (RETRY_AFTER, whole_seconds(verdict.retry_after).to_string()));
+    let told = [(RATE_LIMIT_POLICY, limit), (RATE_LIMIT, left)].into_iter().chain(later);
+    headers.extend(told.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))));
 }
 
 /// What the headers and the host say.

@@ -70,6 +70,26 @@ pub struct LoggedIn {
     user: User,
 }
 
+/// A login that asks for a second factor.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MfaRequired {
+    /// Always true.
+    mfa_required: bool,
+    /// What `POST /auth/mfa/verify` takes beside the code, for five minutes. It opens nothing else.
+    mfa_token: String,
+}
+
+/// What logging in answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum LoginAnswer {
+    /// The user is logged in.
+    LoggedIn(LoggedIn),
+    /// The user must give a second factor.
+    MfaRequired(MfaRequired),
+}
+
 /// Somebody who can log in to a shop.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -86,32 +106,43 @@ pub struct User {
 
 /// Log in
 ///
-/// Answers with a token that is valid for an hour. The answer to a wrong login does not tell whether it was the shop, the
-/// address or the password.
+/// Answers with a token that is valid for an hour, or asks for a second factor if the user has set one up. The answer to a
+/// wrong login does not tell whether it was the shop, the address or the password.
 #[utoipa::path(
     post, path = "/auth/login", operation_id = "login", tag = "Authentication",
     request_body = LoginRequest,
     security((), ("apiKey" = []), ("tenant" = [])),
-    responses((status = 200, description = "Logged in.", body = Success<LoggedIn>), Failures, BodyFailures),
+    responses((status = 200, description = "Logged in.", body = Success<LoginAnswer>), Failures, BodyFailures),
 )]
-async fn login(call: Call, Body(body): Body<LoginRequest>) -> Result<Success<LoggedIn>, Failure> {
+async fn login(call: Call, Body(body): Body<LoginRequest>) -> Result<Success<LoginAnswer>, Failure> {
     let LoginRequest { subdomain, email, password } = body;
     let input = json!({"input": {"tenant": subdomain, "email": email, "password": password}});
-    Ok(Success::of(call.run::<Payload>(&LOGIN, input).await?.logged_in()?))
+    let payload: Payload = call.run(&LOGIN, input).await?;
+    let answer = match payload.mfa_challenge {
+        Some(Challenge { token }) => LoginAnswer::MfaRequired(MfaRequired { mfa_required: true, mfa_token: token }),
+        None => LoginAnswer::LoggedIn(payload.logged_in()?),
+    };
+    Ok(Success::of(answer))
 }
 
 /// What the operations of logging in answer.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Payload {
+pub(super) struct Payload {
     access_token: Option<String>,
     refresh_token: Option<String>,
     viewer: Option<User>,
+    mfa_challenge: Option<Challenge>,
     user_errors: Vec<UserError>,
 }
 
+#[derive(Deserialize)]
+struct Challenge {
+    token: String,
+}
+
 impl Payload {
-    fn logged_in(self) -> Result<LoggedIn, Failure> {
+    pub(super) fn logged_in(self) -> Result<LoggedIn, Failure> {
         let (token, user) = accepted(self.access_token.zip(self.viewer), self.user_errors)?;
         let refresh_token = self.refresh_token;
         Ok(LoggedIn { token, token_type: "Bearer", expires_in: ACCESS_TOKEN_SECONDS, refresh_token, user })

@@ -117,6 +117,7 @@ struct ErrorBody {
     /// - `CONFLICT`: `field`, whose value is taken.
     /// - `INSUFFICIENT_STOCK`: `productId`, `requested` and `available` of the first short product, and all of them as
     ///   `lines`.
+    /// - `RATE_LIMITED`: `retryAfter`, in seconds.
     /// - `INVALID_STATUS_TRANSITION`: `from`, `to`, and `allowed`, a list of the states that are possible instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object, nullable = false)]

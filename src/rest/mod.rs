@@ -8,6 +8,7 @@ mod auth;
 mod envelope;
 mod extract;
 mod inventory;
+mod mfa;
 mod openapi;
 mod orders;
 mod payments;
@@ -40,6 +41,7 @@ fn routes() -> Routes {
     OpenApiRouter::with_openapi(openapi::frame())
         .merge(tenants::routes())
         .merge(auth::routes())
+        .merge(mfa::routes())
         .merge(products::routes())
         .merge(inventory::routes())
         .merge(orders::routes())
@@ -68,6 +70,7 @@ mod tests {
         let operations = [
             tenants::operations(),
             auth::operations(),
+            mfa::operations(),
             products::operations(),
             inventory::operations(),
             orders::operations(),

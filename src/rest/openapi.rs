@@ -105,8 +105,8 @@ fn components() -> ComponentsBuilder {
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
         .description(Some("The token that `POST /auth/login` answers with. It names the user and the shop."));
-    // That a route has no such method is no answer of the methods that it has.
-    let documented = Code::ALL.into_iter().filter(|code| *code != Code::MethodNotAllowed);
+    // That a route has no such method is no answer of the methods that it has; and 401 is described once.
+    let documented = Code::ALL.into_iter().filter(|code| !matches!(code, Code::MethodNotAllowed | Code::MfaRequired));
     let header =
         |name, description| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, description)));
     ComponentsBuilder::new()
@@ -144,8 +144,14 @@ fn example(code: Code) -> (&'static str, &'static str, Option<Value>) {
             ),
         ),
         Code::Unauthenticated => (
-            "There is no token or key, or it is wrong, expired or revoked; or the login is wrong.",
+            "There is no token or key, or it is wrong, expired or revoked; or the login is wrong. With the code `MFA_REQUIRED`, \
+             the caller must set up, or give, a second factor first.",
             "the token is not valid, or no longer; log in again",
+            None,
+        ),
+        Code::MfaRequired => (
+            "The caller must set up, or give, a second factor first.",
+            "set up a second factor first: POST /auth/mfa/setup, then POST /auth/mfa/verify",
             None,
         ),
         Code::Forbidden => (
@@ -176,6 +182,11 @@ fn example(code: Code) -> (&'static str, &'static str, Option<Value>) {
             "The same `Idempotency-Key` came with a different request in the last 24 hours.",
             "this Idempotency-Key was used for a different request; use a new key for a new request",
             None,
+        ),
+        Code::RateLimited => (
+            "The caller has used up a quota; the headers `Retry-After` and `RateLimit` tell when to come back.",
+            "too many requests; try again in 7 seconds",
+            Some(json!({"retryAfter": 7})),
         ),
         Code::PaymentProviderError => (
             "The payment provider failed or refused. Nothing was changed.",
@@ -222,7 +233,7 @@ macro_rules! failures {
 
 failures! {
     /// What can go wrong anywhere.
-    Failures = ValidationError, Unauthenticated, Forbidden, NotFound, Internal, ServiceUnavailable;
+    Failures = ValidationError, Unauthenticated, Forbidden, NotFound, RateLimited, Internal, ServiceUnavailable;
     /// What can be wrong with a body.
     BodyFailures = PayloadTooLarge, UnsupportedMediaType;
     /// What can be wrong with a body of any type.
@@ -276,6 +287,8 @@ mod tests {
             "PATCH /products/{id}",
             "POST /auth/login",
             "POST /auth/logout",
+            "POST /auth/mfa/setup",
+            "POST /auth/mfa/verify",
             "POST /auth/refresh",
             "POST /orders",
             "POST /payments/intents",
@@ -300,7 +313,7 @@ mod tests {
                     assert!(parameters.iter().any(|parameter| parameter["name"] == name), "{route} has no {name}");
                 }
             }
-            let mut statuses = vec!["400", "401", "403", "404", "500", "503"];
+            let mut statuses = vec!["400", "401", "403", "404", "429", "500", "503"];
             if operation.get("requestBody").is_some() {
                 statuses.push("413");
             }

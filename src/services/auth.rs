@@ -1,40 +1,73 @@
 //! Logging in, and what a token or header says of a caller.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::db::tenants::TenantKey;
 use crate::db::users;
-use crate::domain::actor::{Actor, Caller, RequestId};
+use crate::domain::actor::{Actor, Caller, RequestId, Role};
 use crate::domain::idempotency::IdempotencyKey;
+use crate::domain::limits::Meter;
 use crate::domain::tenants::{Tenant, is_reserved};
 use crate::domain::users::normalize_email;
 use crate::error::{Error, Result};
 use crate::services::Services;
 use crate::services::sessions::{self, LoggedIn};
+use crate::services::throttle::Attempt;
+use crate::services::tokens::SignedToken;
+
+/// What comes of a password that was right.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// A session.
+    Done(LoggedIn),
+    /// The question for a second factor: a token that opens nothing but the way on.
+    Challenge(SignedToken),
+}
+
+/// What somebody who wants to be let in says.
+pub struct LoginAttempt {
+    /// The shop.
+    pub tenant: Option<TenantKey>,
+    /// The account's address, in any case of letters.
+    pub email: String,
+    /// The password.
+    pub password: String,
+}
 
 /// Checks a password. The answer, and the time it takes, are the same for a wrong password, an unknown address,
-/// an unknown shop and a deactivated account.
-pub async fn login(services: &Services, tenant: Option<TenantKey>, email: &str, password: String) -> Result<LoggedIn> {
-    const REFUSED: Error = Error::Unauthenticated("shop, e-mail address or password is wrong");
-    let tenant = match tenant {
-        Some(key) => services.directory.find(key).await?,
+/// an unknown shop, a deactivated account, and one for which too many passwords were tried.
+pub async fn login(services: &Services, caller: &Caller, attempt: LoginAttempt) -> Result<Login> {
+    const REFUSED: Error = Error::Unauthenticated(
+        "shop, e-mail address or password is wrong, or too many were tried: wait a few minutes then",
+    );
+    let LoginAttempt { tenant: key, email, password } = attempt;
+    services.limits.charge_password(caller).await?;
+    let email = normalize_email(&email);
+    let tenant = match &key {
+        Some(key) => services.directory.find(key.clone()).await?,
         None => None,
     };
+    let shop = tenant.as_ref().map_or_else(|| format!("{key:?}"), |tenant| tenant.id.to_string());
+    let attempt = Attempt::begin(services, &[&shop, &email], caller.address).await;
     let account = match &tenant {
         Some(tenant) => {
             let tx = services.db.tenant_read(tenant.id).await?;
-            let account = users::credentials(&tx, &normalize_email(email)).await?;
+            let account = users::credentials(&tx, &email).await?;
             tx.commit().await?;
             account
         }
         None => None,
     };
-    let hash = account.as_ref().map(|account| account.password_hash.clone());
+    let hash = account.as_ref().filter(|_| attempt.is_allowed).map(|account| account.password_hash.clone());
     let matches = services.passwords.verify(password, hash).await?;
-    match account {
-        Some(account) if matches && account.user.is_active => sessions::begin(services, account, false).await,
-        _ => Err(REFUSED),
+    let account = account.filter(|account| matches && account.user.is_active).ok_or(REFUSED)?;
+    attempt.succeeded(services).await;
+    if !account.user.mfa_enabled {
+        return sessions::begin(services, account, false).await.map(Login::Done);
     }
+    let grant = sessions::grant(&account.user, services.sources.id(), account.access_version, false);
+    services.tokens.challenge(&grant).map(Login::Challenge)
 }
 
 /// What a request says of its caller.
@@ -52,16 +85,41 @@ pub struct Credentials<'a> {
     pub idempotency: Option<IdempotencyKey>,
 }
 
+/// Where a request comes from, and what it costs.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The request's correlation id.
+    pub request_id: RequestId,
+    /// The client's address.
+    pub address: IpAddr,
+    /// Where the request's cost is noted.
+    pub meter: Meter,
+}
+
 /// What [`identify`] found, for a transport to act on: each shows errors in a shape of its own.
 #[derive(Clone, Debug)]
 pub struct Identified(pub Result<Caller, Arc<Error>>);
 
-/// Who asks. A token counts more than headers, and headers that contradict it, or each other, are refused.
-pub async fn identify(services: &Services, request_id: RequestId, credentials: Credentials<'_>) -> Result<Caller> {
+/// Who asks. A token counts more than headers, and headers that contradict it, or each other, are refused. Who says something
+/// wrong of itself is charged for finding out.
+pub async fn identify(services: &Services, origin: Origin, credentials: Result<Credentials<'_>>) -> Result<Caller> {
+    let caller = Caller { address: origin.address, meter: origin.meter, ..Caller::nobody(None, origin.request_id) };
+    let (address, meter) = (caller.address, caller.meter.clone());
+    let identified = match credentials {
+        Ok(credentials) => identified(services, caller, credentials).await,
+        Err(error) => Err(error),
+    };
+    if let Err(Error::Unauthenticated(_) | Error::NotFound { .. }) = &identified {
+        services.limits.charge_stranger(address, &meter).await?;
+    }
+    identified
+}
+
+async fn identified(services: &Services, caller: Caller, credentials: Credentials<'_>) -> Result<Caller> {
     let by_header = named_tenant(services, &credentials).await?;
-    let idempotency = credentials.idempotency;
+    let caller = Caller { idempotency: credentials.idempotency, ..caller };
     let Some(token) = credentials.bearer else {
-        return Ok(Caller { idempotency, ..Caller::nobody(by_header, request_id) });
+        return Ok(Caller { tenant: by_header, ..caller });
     };
     let grant = services.tokens.verify(token)?;
     services.access.check(&grant).await?;
@@ -70,8 +128,9 @@ pub async fn identify(services: &Services, request_id: RequestId, credentials: C
     if by_header.is_some_and(|named| named.id != tenant.id) {
         return Err(Error::Forbidden("the tenant header contradicts the token"));
     }
+    let owes_second_factor = services.accounts.mfa_required_for_admins && grant.role == Role::Admin && !grant.mfa;
     let actor = Actor::User { id: grant.user_id, role: grant.role };
-    Ok(Caller { tenant: Some(tenant), actor, grant: Some(grant), request_id, idempotency })
+    Ok(Caller { tenant: Some(tenant), actor, grant: Some(grant), owes_second_factor, ..caller })
 }
 
 async fn named_tenant(services: &Services, credentials: &Credentials<'_>) -> Result<Option<Tenant>> {

@@ -4,16 +4,21 @@ pub mod access;
 pub mod auth;
 pub mod idempotency;
 pub mod inventory;
+pub mod limits;
+pub mod mfa;
 pub mod orders;
 pub mod passwords;
 pub mod payments;
 pub mod products;
+mod qr;
 pub mod refunds;
 pub mod sessions;
 pub mod settlement;
 pub mod tenants;
+mod throttle;
 pub mod tokens;
 pub mod users;
+pub mod vault;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +31,12 @@ use crate::db::Db;
 use crate::domain::sources::SharedSources;
 use crate::services::access::Access;
 use crate::services::idempotency::Answers;
+use crate::services::limits::Limits;
 use crate::services::passwords::Passwords;
 use crate::services::payments::PaymentSettings;
 use crate::services::tenants::TenantDirectory;
 use crate::services::tokens::Tokens;
+use crate::services::vault::Vault;
 use crate::telemetry::metrics::Metrics;
 
 /// What of accounts can be set.
@@ -37,6 +44,8 @@ use crate::telemetry::metrics::Metrics;
 pub struct AccountSettings {
     /// How long one can stay logged in without giving the password again.
     pub session_ttl: Duration,
+    /// Whether admins must have a second factor.
+    pub mfa_required_for_admins: bool,
 }
 
 /// What use cases work with, built once. Clones share it all.
@@ -54,7 +63,11 @@ pub struct Services {
     pub access: Access,
     /// What of accounts can be set.
     pub accounts: AccountSettings,
-    /// Sessions, limits, and what replicas share.
+    /// Knowing what of everybody's quota is left.
+    pub limits: Limits,
+    /// Sealing secrets that are stored.
+    pub vault: Vault,
+    /// Sessions, and what replicas share.
     pub redis: Redis,
     /// Telling requests with an `Idempotency-Key` apart, and keeping their answers.
     pub answers: Answers,

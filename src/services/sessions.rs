@@ -68,7 +68,9 @@ pub async fn refresh(services: &Services, token: &str) -> Result<LoggedIn> {
         end_one(services, tenant, id).await.map_err(|gone| Error::Unavailable(gone.into()))?;
         return Err(REFUSED);
     };
-    let access = services.tokens.issue(&grant(&user, id, version, session.mfa))?;
+    // Who has taken the second factor away has none that was given.
+    let mfa = session.mfa && user.mfa_enabled;
+    let access = services.tokens.issue(&grant(&user, id, version, mfa))?;
     Ok(LoggedIn { access, refresh: Some(new.encode()), user })
 }
 

@@ -63,6 +63,7 @@ pub struct Registered {
 /// Opens a new shop: the tenant, its API key and its first admin, in one transaction.
 pub async fn register(services: &Services, caller: &Caller, new: NewTenant) -> Result<Registered> {
     validation::check(&new)?;
+    services.limits.charge_password(caller).await?;
     let password_hash = services.passwords.hash(new.admin_password).await?;
     let tenant = Tenant { id: services.sources.id(), subdomain: new.subdomain, currency: new.currency };
     let admin = UserInsert {
@@ -88,6 +89,24 @@ pub async fn rename(services: &Services, caller: &Caller, name: String) -> Resul
     let renamed = tenants::rename(&tx, &name).await?.ok_or(Error::not_found("Tenant"))?;
     tx.commit().await?;
     Ok(renamed)
+}
+
+/// The most hours that a replaced API key may stay good.
+pub const MAX_OVERLAP: i32 = 30 * 24;
+
+/// Gives the caller's shop another API key. The one that it has stays good for so many hours, so that nothing breaks that
+/// still has it; the one before that ends at once.
+pub async fn rotate_api_key(services: &Services, caller: &Caller, overlap_hours: i32) -> Result<TenantRow> {
+    if !(0..=MAX_OVERLAP).contains(&overlap_hours) {
+        let message = format!("must be a whole number from 0 to {MAX_OVERLAP}");
+        return Err(Error::field("overlapHours", message));
+    }
+    let new = new_api_key(services)?;
+    let until = services.sources.now() + chrono::Duration::hours(overlap_hours.into());
+    let tx = services.db.tenant(caller).await?;
+    let tenant = tenants::rotate_api_key(&tx, new, until).await?.ok_or(Error::not_found("Tenant"))?;
+    tx.commit().await?;
+    Ok(tenant)
 }
 
 /// A publishable key: it names the shop and grants what an anonymous shopper may do, so it may be in a web page.

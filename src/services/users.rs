@@ -9,10 +9,14 @@ use crate::domain::users::{NewUser, PasswordChange, UserChanges, normalize_email
 use crate::domain::validation;
 use crate::error::{Error, Result};
 use crate::services::Services;
+use crate::services::throttle::Attempt;
 
 /// Adds a user of any role to the caller's shop. Who may do that is the guards' to say.
 pub async fn create(services: &Services, caller: &Caller, new: NewUser) -> Result<UserRow> {
     validation::check(&new)?;
+    if !caller.is_staff() {
+        services.limits.charge_password(caller).await?;
+    }
     let tenant_id = caller.tenant()?.id;
     let user = UserInsert {
         id: services.sources.id(),
@@ -53,15 +57,19 @@ pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: Use
 pub async fn change_password(services: &Services, caller: &Caller, change: PasswordChange) -> Result<UserRow> {
     validation::check(&change)?;
     let (id, _) = caller.user()?;
+    services.limits.charge_password(caller).await?;
+    let attempt = Attempt::begin(services, &[&id.to_string()], caller.address).await;
     let tx = services.db.tenant_read(caller.tenant()?.id).await?;
     let account = users::credentials_of(&tx, id).await?;
     tx.commit().await?;
     let checked = account.map(|account| account.password_hash);
-    let wrong = || Error::field("currentPassword", "is not your current password");
+    let checked = checked.filter(|_| attempt.is_allowed);
+    let wrong = || Error::field("currentPassword", "is not your current password, or too many were tried");
     // Hashing takes a while: no connection waits for it.
     if !services.passwords.verify(change.current_password, checked.clone()).await? {
         return Err(wrong());
     }
+    attempt.succeeded(services).await;
     let new = services.passwords.hash(change.new_password).await?;
     let tx = services.db.tenant(caller).await?;
     let user = users::replace_password(&tx, id, checked.ok_or_else(wrong)?, new).await?.ok_or_else(wrong)?;

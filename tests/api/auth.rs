@@ -144,7 +144,7 @@ async fn a_wrong_login_does_not_tell_what_was_wrong() {
         assert_eq!(rest.failure(), (401, "UNAUTHENTICATED"), "{tenant} {email}");
         answers.push((payload, rest.body));
     }
-    let message = "shop, e-mail address or password is wrong";
+    let message = "shop, e-mail address or password is wrong, or too many were tried: wait a few minutes then";
     let error = json!({"code": "UNAUTHENTICATED", "message": message, "field": null, "details": null});
     let graphql = json!({"accessToken": null, "expiresAt": null, "viewer": null, "userErrors": [error]});
     let rest = json!({"success": false, "error": {"code": "UNAUTHENTICATED", "message": message}});

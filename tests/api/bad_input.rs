@@ -100,8 +100,8 @@ fn failure(answer: &Answer, place: &str) -> Option<String> {
 fn no_refusal(answer: &Answer, place: &str, name: &str) -> Option<String> {
     let text = answer.body.to_string();
     // Logging in need not tell what was wrong.
-    let is_login = ["login", "refresh", "Refresh"].iter().any(|it| place.contains(it));
-    let is_login = is_login && matches!(answer.outcome(), "UNAUTHENTICATED" | "VALIDATION_ERROR");
+    let is_login = ["login", "refresh", "Refresh", "mfa"].iter().any(|it| place.contains(it));
+    let is_login = is_login && matches!(answer.outcome(), "UNAUTHENTICATED" | "VALIDATION_ERROR" | "RATE_LIMITED");
     // The library reads ids and the size of numbers after its validation, when it knows the root field only.
     let is_late = text.contains("Failed to parse \\\"I") || text.contains("Expected input type \\\"ID");
     let is_refusal = answer.outcome() == "VALIDATION_ERROR" && matches!(answer.status, 200 | 400);

@@ -98,7 +98,7 @@ async fn browsers_get_graphiql_and_all_that_it_loads() {
     }
     // Programs ask the same address, and get JSON.
     let query = answer(server.request(Method::GET, "/graphql?query=%7B__typename%7D", &As::Nobody)).await;
-    assert_eq!(query.body, json!({"data": {"__typename": "Query"}}));
+    assert_eq!(query.body["data"], json!({"__typename": "Query"}));
 }
 
 #[tokio::test(flavor = "multi_thread")]

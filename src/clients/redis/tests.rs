@@ -6,7 +6,9 @@ use futures_util::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::limits::{Take, Taken};
 use super::*;
+use crate::domain::limits::{Quota, Usage};
 use crate::error::Code;
 
 /// A Redis server on a socket in a directory of its own, which ends with the test.
@@ -163,6 +165,53 @@ async fn why_it_cannot_connect_is_known() {
     let redis = Redis::new("unix:///nowhere/redis.sock").unwrap();
     let error = redis.connection().await.err().unwrap().to_string();
     assert!(error.contains("No such file"), "{error}");
+}
+
+/// What comes back meanwhile is too little to be seen.
+#[tokio::test]
+async fn quotas_in_redis_are_kept_as_the_rule_says() {
+    let server = Server::start();
+    let redis = server.client();
+    until_it_answers(&redis).await;
+    let quotas = [Quota::new(100, 3_600_000), Quota::new(37, 3_600_000)];
+    let mut here = [Usage::default(); 2];
+    let mut outcomes = [0; 2];
+    for i in 0..80_u32 {
+        let units = [i * 7 % 5 + 1, i * 3 % 4 + 1];
+        let mut after = here;
+        let verdicts = [0, 1].map(|of| after[of].take(quotas[of], units[of], 1));
+        let is_allowed = verdicts.iter().all(|verdict| verdict.is_allowed);
+        let take = |of: usize| Take { key: format!("{{test}}{of}"), quota: quotas[of], units: units[of], ahead: 0 };
+        let taken = redis.take(&[take(0), take(1)]).await.unwrap();
+        for (of, Taken { verdict, ahead }) in taken.into_iter().enumerate() {
+            assert_eq!((verdict.is_allowed, ahead), (verdicts[of].is_allowed, 0), "{i}");
+            // All or nothing.
+            let mut untouched = here[of];
+            let left = if is_allowed { verdicts[of] } else { untouched.take(quotas[of], 0, 1) };
+            assert_eq!(verdict.remaining, left.remaining, "{i}");
+            let waits = [verdict.retry_after, verdicts[of].retry_after].map(|wait| wait.as_secs().div_ceil(60));
+            assert!(waits[0].abs_diff(waits[1]) <= 1, "{i}: {waits:?}");
+        }
+        if is_allowed {
+            here = after;
+        }
+        outcomes[usize::from(is_allowed)] += 1;
+    }
+    assert!(outcomes.iter().all(|count| *count > 10), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn more_is_taken_ahead_while_half_is_left() {
+    let server = Server::start();
+    let redis = server.client();
+    until_it_answers(&redis).await;
+    let take = Take { key: "ahead".into(), quota: Quota::new(100, 3_600_000), units: 1, ahead: 30 };
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        let answer = redis.take(std::slice::from_ref(&take)).await.unwrap();
+        taken.extend(answer.iter().map(|taken| (taken.verdict.remaining, taken.ahead)));
+    }
+    assert_eq!(taken, [(69, 30), (68, 0), (67, 0)]);
 }
 
 #[test]

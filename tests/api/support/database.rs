@@ -32,13 +32,17 @@ impl TestDatabase {
         let mut server = config::for_dev().expect("settings").server;
         // Only when there is something to do, so that nothing happens behind a test's back.
         server.jobs_poll = Duration::from_hours(1);
+        // Those that are about limits switch them on.
+        server.rate_limit_enabled = false;
         let key = std::fs::read_to_string(variable("JWT_PRIVATE_KEY_FILE")).expect("the signing key");
+        let data_key = std::fs::read_to_string(variable("DATA_ENCRYPTION_KEY_FILE")).expect("the key of secrets");
         Config {
             server,
             database_url: self.app_url.as_str().into(),
             migration_database_url: None,
             redis_url: variable("REDIS_URL").into(),
             jwt_private_key: key.into(),
+            data_encryption_keys: vec![data_key.into()],
             stripe_secret_key: "sk_test".into(),
             stripe_webhook_secrets: SECRETS.map(Into::into).to_vec(),
         }

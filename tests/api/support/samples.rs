@@ -103,7 +103,7 @@ impl Goods {
             "category": "samples", "description": "A sample.", "quantity": 1, "threshold": 1});
         let new_tenant = json!({"name": "New", "subdomain": fresh, "adminEmail": email, "adminPassword": PASSWORD, "currency": "EUR"});
         Some(match operation {
-            "tenant" | "viewer" => json!({}),
+            "tenant" | "viewer" | "mfaSetup" | "POST /auth/mfa/setup" => json!({}),
             "auditLogs" => json!({"filter": {"resource": "orders", "resourceId": order, "userId": customer}}),
             "inventory" => json!({"filter": {"lowStock": false}}),
             "node" | "productDelete" => json!({ "id": product }),
@@ -121,11 +121,13 @@ impl Goods {
             "login" => json!({"input": {"tenant": shop.subdomain, "email": "admin@example.com", "password": PASSWORD}}),
             "tokenRefresh" => json!({"input": {"refreshToken": self.refresh_token}}),
             "logout" => json!({"input": {"everywhere": false}}),
+            "mfaVerify" | "mfaDisable" => json!({"input": {"code": "000000"}}),
             "orderCreate" => json!({ "input": basket }),
             "orderStatusUpdate" => json!({"id": order, "input": {"status": "PAID"}}),
             "productCreate" => json!({ "input": new_product }),
             "productUpdate" => json!({"id": product, "input": {"name": "Renamed"}}),
             "tenantRegister" => json!({ "input": new_tenant }),
+            "tenantApiKeyRotate" => json!({"input": {"overlapHours": 1}}),
             "tenantUpdate" => json!({"input": {"name": "Renamed"}}),
             "userCreate" => json!({"input": {"email": email, "password": PASSWORD, "role": "MERCHANT"}}),
             "userDeactivate" => json!({ "id": user }),
@@ -146,6 +148,7 @@ impl Goods {
             }
             "POST /auth/refresh" => json!({"body": {"refreshToken": self.refresh_token}}),
             "POST /auth/logout" => json!({"body": {"everywhere": false}}),
+            "POST /auth/mfa/verify" => json!({"body": {"code": "000000"}}),
             "POST /orders" => json!({ "body": basket }),
             "POST /payments/intents" => json!({"body": {"orderId": order}}),
             "POST /products" => json!({ "body": new_product }),
