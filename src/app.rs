@@ -26,6 +26,7 @@ use crate::services::idempotency::Answers;
 use crate::services::limits::Limits;
 use crate::services::passwords::Passwords;
 use crate::services::payments::PaymentSettings;
+use crate::services::service_accounts::ServiceAccounts;
 use crate::services::tenants::TenantDirectory;
 use crate::services::tokens::Tokens;
 use crate::services::vault::Vault;
@@ -94,6 +95,7 @@ pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
         passwords: Passwords::new(settings.password_hashes_at_once)?,
         tokens: Arc::new(Tokens::new(key, Arc::clone(&sources))?),
         access: Access::new(db.clone(), redis.clone()),
+        service_accounts: ServiceAccounts::new(db.clone()),
         accounts: AccountSettings {
             session_ttl: settings.session_ttl,
             mfa_required_for_admins: settings.mfa_required_for_admins,

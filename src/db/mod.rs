@@ -19,6 +19,7 @@ pub mod refunds;
 #[rustfmt::skip]
 mod schema;
 pub mod seed;
+pub mod service_accounts;
 mod session;
 mod sql;
 mod sql_types;

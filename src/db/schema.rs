@@ -167,6 +167,28 @@ diesel::table! {
 }
 
 diesel::table! {
+    service_account_uses (tenant_id, service_account_id) {
+        tenant_id -> Uuid,
+        service_account_id -> Uuid,
+        last_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    service_accounts (tenant_id, id) {
+        id -> Uuid,
+        tenant_id -> Uuid,
+        name -> Text,
+        key_hash -> Text,
+        scopes -> Array<Text>,
+        expires_at -> Timestamptz,
+        revoked_at -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     tenants (id) {
         id -> Uuid,
         name -> Text,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::domain::auth::Grant;
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::limits::Meter;
+use crate::domain::service_accounts::{Scope, Scopes};
 use crate::domain::tenants::Tenant;
 use crate::error::{Error, Result};
 
@@ -54,7 +55,7 @@ impl Role {
 pub enum Actor {
     /// Nobody is logged in: a shopper who looks around.
     Anonymous,
-    /// A logged-in user of the caller's tenant.
+    /// A logged-in user of the caller's tenant, or a service account, which acts as a merchant does.
     User {
         /// The user's id.
         id: Uuid,
@@ -72,6 +73,8 @@ pub struct Caller {
     pub actor: Actor,
     /// What the user's token says.
     pub grant: Option<Grant>,
+    /// What a service account may do of what its role may; none for people.
+    pub scopes: Option<Scopes>,
     /// Whether the user must give, or set up, a second factor before anything else.
     pub owes_second_factor: bool,
     /// Where the request comes from.
@@ -92,6 +95,7 @@ impl Caller {
             tenant,
             actor: Actor::Anonymous,
             grant: None,
+            scopes: None,
             owes_second_factor: false,
             address: Ipv4Addr::UNSPECIFIED.into(),
             meter: Meter::default(),
@@ -130,6 +134,11 @@ impl Caller {
     #[must_use]
     pub fn sees_orders_of(&self, customer: Uuid) -> bool {
         self.is_staff() || self.user_id() == Some(customer)
+    }
+
+    /// Refuses a service account that does not have this scope. People need none.
+    pub fn check_scope(&self, scope: Option<Scope>) -> Result<()> {
+        self.scopes.map_or(Ok(()), |scopes| scopes.check(scope))
     }
 
     /// Whether the caller runs the shop.

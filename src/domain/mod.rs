@@ -11,6 +11,7 @@ pub mod orders;
 pub mod page;
 pub mod payments;
 pub mod products;
+pub mod service_accounts;
 pub mod sources;
 pub mod tenants;
 pub mod users;

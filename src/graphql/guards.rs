@@ -3,6 +3,7 @@
 use async_graphql::{Context, Guard, ServerError};
 
 use crate::domain::actor::{Actor, Caller, Role};
+use crate::domain::service_accounts::Scope;
 use crate::error::{Error, Result};
 use crate::graphql::context::RequestExt;
 
@@ -49,7 +50,12 @@ impl Access {
 
 impl Guard for Access {
     async fn check(&self, ctx: &Context<'_>) -> async_graphql::Result<()> {
-        Ok(Self::check(*self, &ctx.request().caller)?)
+        let (caller, field) = (&ctx.request().caller, ctx.field().name());
+        // What everybody sees of a shop, its machines see too.
+        if *self != Self::Public && field != "tenant" {
+            caller.check_scope(Scope::of_field(field))?;
+        }
+        Ok(Self::check(*self, caller)?)
     }
 }
 

@@ -16,6 +16,7 @@ mod pagination;
 mod payments;
 mod products;
 mod scalars;
+mod service_accounts;
 mod tenants;
 mod users;
 
@@ -45,6 +46,7 @@ pub struct Query(
     inventory::InventoryQuery,
     orders::OrderQuery,
     payments::PaymentQuery,
+    service_accounts::ServiceAccountQuery,
     audit::AuditQuery,
 );
 
@@ -55,6 +57,7 @@ pub struct Mutation(
     mfa::MfaMutation,
     tenants::TenantMutation,
     users::UserMutation,
+    service_accounts::ServiceAccountMutation,
     products::ProductMutation,
     inventory::InventoryMutation,
     orders::OrderMutation,

@@ -8,6 +8,7 @@ use crate::db::orders::{OrderId, OrderItemId};
 use crate::db::payments::PaymentId;
 use crate::db::products::ProductId;
 use crate::db::refunds::RefundId;
+use crate::db::service_accounts::ServiceAccountId;
 use crate::db::users::UserId;
 use crate::db::{audit, tenants};
 use crate::error::Error;
@@ -19,6 +20,7 @@ use crate::graphql::orders::{Order, OrderItem};
 use crate::graphql::payments::{Payment, Refund};
 use crate::graphql::products::{Product, visible};
 use crate::graphql::scalars::Id;
+use crate::graphql::service_accounts::ServiceAccount;
 use crate::graphql::tenants::Tenant;
 use crate::graphql::users::User;
 
@@ -40,6 +42,8 @@ pub enum Node {
     Refund(Refund),
     /// Somebody who can log in.
     User(User),
+    /// A machine that acts for a shop.
+    ServiceAccount(ServiceAccount),
     /// A shop.
     Tenant(Tenant),
     /// One change of one object.
@@ -85,17 +89,20 @@ async fn find(request: &RequestContext, id: Id) -> async_graphql::Result<Option<
             Err(_) => Ok(None),
         }
     };
-    let (order, item, payment, refund, user, stock, entry) = try_join!(
+    let (order, item, payment, refund, user, machine, stock, entry) = try_join!(
         loader.load_one(OrderId(id.0)),
         loader.load_one(OrderItemId(id.0)),
         loader.load_one(PaymentId(id.0)),
         loader.load_one(RefundId(id.0)),
         loader.load_one(UserId(id.0)),
+        loader.load_one(ServiceAccountId(id.0)),
         loader.load_one(InventoryId(id.0)),
         entry,
     )?;
     let order = order.filter(|order| caller.sees_orders_of(order.customer_id)).map(|row| Node::Order(Order(row)));
     let user = user.filter(|user| own_or_admin(caller, user.id).is_ok()).map(|row| Node::User(User(row)));
+    let machine = machine.filter(|_| Access::Admin.check(caller).is_ok());
+    let machine = machine.map(|row| Node::ServiceAccount(ServiceAccount(row)));
     let stock = stock.filter(|_| caller.is_staff()).map(|row| Node::Inventory(Inventory(row)));
     let part = match (item, payment, refund) {
         (Some(item), ..) => Some((item.order_id, Node::OrderItem(OrderItem(item)))),
@@ -112,5 +119,5 @@ async fn find(request: &RequestContext, id: Id) -> async_graphql::Result<Option<
         None => None,
     };
     let entry = entry.map(|row| Node::AuditLog(AuditLog(row)));
-    Ok(order.or(part).or(user).or(stock).or(entry))
+    Ok(order.or(part).or(user).or(machine).or(stock).or(entry))
 }

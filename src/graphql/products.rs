@@ -9,6 +9,7 @@ use crate::db::products::{ProductId, ProductList, ProductOrder, ProductRow, Prod
 use crate::domain::actor::Caller;
 use crate::domain::page::{ListId, PageArgs};
 use crate::domain::products::{NewProduct, ProductChanges};
+use crate::domain::service_accounts::Scope;
 use crate::domain::validation::{check_beside, check_text};
 use crate::error::{Error, Result};
 use crate::graphql::context::RequestExt;
@@ -84,11 +85,17 @@ impl Product {
     /// Its stock. Requires MERCHANT or ADMIN; null with an error for others.
     async fn inventory(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Inventory>> {
         let request = ctx.request();
-        if !may_see(ctx, Access::Staff.check(&request.caller)) {
+        if !may_see(ctx, sees_stock(&request.caller)) {
             return Ok(None);
         }
         Ok(request.loader.load_one(StockOf(self.0.id)).await?.map(Inventory))
     }
+}
+
+/// Whether the caller may see what is in stock.
+fn sees_stock(caller: &Caller) -> Result<()> {
+    Access::Staff.check(caller)?;
+    caller.check_scope(Some(Scope::InventoryRead))
 }
 
 /// Which products to list. Conditions add up.

@@ -3,15 +3,19 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::db::tenants::TenantKey;
 use crate::db::users;
 use crate::domain::actor::{Actor, Caller, RequestId, Role};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::limits::Meter;
+use crate::domain::service_accounts::ServiceKey;
 use crate::domain::tenants::{Tenant, is_reserved};
 use crate::domain::users::normalize_email;
 use crate::error::{Error, Result};
 use crate::services::Services;
+use crate::services::service_accounts::KnownAccount;
 use crate::services::sessions::{self, LoggedIn};
 use crate::services::throttle::Attempt;
 use crate::services::tokens::SignedToken;
@@ -121,16 +125,28 @@ async fn identified(services: &Services, caller: Caller, credentials: Credential
     let Some(token) = credentials.bearer else {
         return Ok(Caller { tenant: by_header, ..caller });
     };
+    if token.starts_with(ServiceKey::PREFIX) {
+        let KnownAccount { tenant_id, id, scopes } = services.service_accounts.verify(token).await?;
+        let tenant = of_token(services, tenant_id, by_header).await?;
+        let actor = Actor::User { id, role: Role::Merchant };
+        return Ok(Caller { tenant: Some(tenant), actor, scopes: Some(scopes), ..caller });
+    }
     let grant = services.tokens.verify(token)?;
     services.access.check(&grant).await?;
-    let tenant = services.directory.find(TenantKey::Id(grant.tenant_id)).await?;
+    let tenant = of_token(services, grant.tenant_id, by_header).await?;
+    let owes_second_factor = services.accounts.mfa_required_for_admins && grant.role == Role::Admin && !grant.mfa;
+    let actor = Actor::User { id: grant.user_id, role: grant.role };
+    Ok(Caller { tenant: Some(tenant), actor, grant: Some(grant), owes_second_factor, ..caller })
+}
+
+/// The shop that a token names, if the headers do not name another.
+async fn of_token(services: &Services, id: Uuid, by_header: Option<Tenant>) -> Result<Tenant> {
+    let tenant = services.directory.find(TenantKey::Id(id)).await?;
     let tenant = tenant.ok_or(Error::Unauthenticated("the token's shop no longer exists"))?;
     if by_header.is_some_and(|named| named.id != tenant.id) {
         return Err(Error::Forbidden("the tenant header contradicts the token"));
     }
-    let owes_second_factor = services.accounts.mfa_required_for_admins && grant.role == Role::Admin && !grant.mfa;
-    let actor = Actor::User { id: grant.user_id, role: grant.role };
-    Ok(Caller { tenant: Some(tenant), actor, grant: Some(grant), owes_second_factor, ..caller })
+    Ok(tenant)
 }
 
 async fn named_tenant(services: &Services, credentials: &Credentials<'_>) -> Result<Option<Tenant>> {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::clients::redis::Redis;
 use crate::clients::redis::limits::{Take, Taken};
-use crate::domain::actor::{Actor, Caller};
+use crate::domain::actor::{Actor, Caller, Role};
 use crate::domain::limits::{Charge, Meter, Quota, Quotas, Usage, Verdict};
 use crate::error::Result;
 
@@ -187,7 +187,11 @@ fn takes(quotas: &Quotas, caller: &Caller, units: u32) -> (&'static str, Vec<Tak
     let (Actor::User { id, role }, Some(tenant)) = (caller.actor, &caller.tenant) else {
         return (ANONYMOUS, vec![of_address(ANONYMOUS, quotas.anonymous, caller.address, units)]);
     };
-    let (class, quota) = if role.is_staff() { ("staff", quotas.staff) } else { ("customer", quotas.customer) };
+    let (class, quota) = match role {
+        _ if caller.scopes.is_some() => ("service", quotas.service),
+        Role::Customer => ("customer", quotas.customer),
+        Role::Merchant | Role::Admin => ("staff", quotas.staff),
+    };
     let take = |whose: &str, quota| Take { key: format!("{}:{whose}", tenant_key(tenant.id)), quota, units, ahead: 0 };
     (class, vec![take(&id.to_string(), quota), take("all", quotas.tenant)])
 }

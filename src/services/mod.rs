@@ -12,6 +12,7 @@ pub mod payments;
 pub mod products;
 mod qr;
 pub mod refunds;
+pub mod service_accounts;
 pub mod sessions;
 pub mod settlement;
 pub mod tenants;
@@ -34,6 +35,7 @@ use crate::services::idempotency::Answers;
 use crate::services::limits::Limits;
 use crate::services::passwords::Passwords;
 use crate::services::payments::PaymentSettings;
+use crate::services::service_accounts::ServiceAccounts;
 use crate::services::tenants::TenantDirectory;
 use crate::services::tokens::Tokens;
 use crate::services::vault::Vault;
@@ -61,6 +63,8 @@ pub struct Services {
     pub tokens: Arc<Tokens>,
     /// Knowing whose access has ended.
     pub access: Access,
+    /// Knowing whose keys are good.
+    pub service_accounts: ServiceAccounts,
     /// What of accounts can be set.
     pub accounts: AccountSettings,
     /// Knowing what of everybody's quota is left.

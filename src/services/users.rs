@@ -80,7 +80,7 @@ pub async fn change_password(services: &Services, caller: &Caller, change: Passw
 
 /// A token outlives a demotion by some seconds; power over people must not. So it is asked for in the transaction that
 /// uses it.
-async fn still_admin(tx: &TenantTx, caller: &Caller) -> Result<()> {
+pub(super) async fn still_admin(tx: &TenantTx, caller: &Caller) -> Result<()> {
     let user = users::find(tx, caller.user()?.0).await?;
     match user {
         Some(user) if user.is_active && user.role == Role::Admin => Ok(()),

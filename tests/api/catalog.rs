@@ -169,7 +169,7 @@ async fn every_change_is_audited_and_dated() {
     let database = TestDatabase::create().await;
     let owner = database.as_owner().await;
     // Notes of work and of answers, which nothing in the books depends on.
-    let notes = "'payment_tasks', 'idempotency_keys'";
+    let notes = "'payment_tasks', 'idempotency_keys', 'service_account_uses'";
     // These record themselves: rows are written once, with actor and request where they matter, and never changed.
     let append_only = "'audit_logs', 'inventory_movements', 'order_items', 'order_status_history', 'processed_events'";
     none(

@@ -37,6 +37,7 @@ mod race_payments;
 mod rest;
 mod roles;
 mod row_security;
+mod service_accounts;
 mod sessions;
 mod stripe_webhooks;
 mod support;

@@ -15,7 +15,7 @@ use crate::support::{Answer, As, Shop, TestServer};
 
 /// Fields inside objects that not everybody may see, by each way that leads to them, and reads whose answer depends on
 /// whose or which object it is. `$product`, `$order`, … are those of [`Goods`].
-const READS: [(&str, &str); 25] = [
+const READS: [(&str, &str); 26] = [
     ("Order.customer by node", "{ node(id: $order) { ... on Order { customer { id } } } }"),
     ("Order.customer by order", "{ order(id: $order) { customer { id } } }"),
     ("Order.customer by orders", "{ orders { nodes { customer { id } } } }"),
@@ -38,6 +38,7 @@ const READS: [(&str, &str); 25] = [
     ("node Payment, another's", "{ node(id: $anotherPayment) { id } }"),
     ("node Refund", "{ node(id: $refund) { id } }"),
     ("Order.payment, another's", "{ order(id: $another) { payment { id } } }"),
+    ("node ServiceAccount", "{ node(id: $machine) { id } }"),
     ("node User, another", "{ node(id: $somebody) { id } }"),
     ("order, another's", "{ order(id: $another) { id } }"),
     ("orders, another's", "{ orders(filter: {customerId: $somebody}) { nodes { id } } }"),
@@ -106,9 +107,21 @@ impl World {
     }
 
     fn variables(&self) -> Value {
-        let Goods { product, inactive_product, stock, order, item, payment, refund, user, audit_log, .. } = &self.goods;
+        let Goods {
+            product,
+            inactive_product,
+            stock,
+            order,
+            item,
+            payment,
+            refund,
+            user,
+            audit_log,
+            service_account,
+            ..
+        } = &self.goods;
         json!({"product": product, "inactive": inactive_product, "stock": stock, "order": order, "item": item, "user": user,
-            "audit": audit_log, "tenant": self.shop.id, "another": self.another["id"],
+            "audit": audit_log, "machine": service_account, "tenant": self.shop.id, "another": self.another["id"],
             "payment": payment, "refund": refund, "anotherPayment": self.another_payment,
             "anotherItem": self.another["items"][0]["id"], "somebody": self.somebody.1})
     }

@@ -21,6 +21,8 @@ pub struct Goods {
     /// A customer who does nothing but be changed.
     pub user: Uuid,
     pub audit_log: Uuid,
+    /// A machine that does nothing.
+    pub service_account: Uuid,
     /// Of a session of the customer's, not used yet.
     pub refresh_token: String,
 }
@@ -40,6 +42,8 @@ impl Goods {
         server.until_standing(shop, paying.order, "PAID PAID").await;
         let refund = "mutation($id: ID!) { refundCreate(input: {paymentId: $id, amount: 1}) { refund { id } userErrors { message } } }";
         let refund = server.mutate(&shop.merchant, refund, json!({ "id": paying.payment })).await;
+        let create = "mutation { serviceAccountCreate(input: {name: \"till\", scopes: [ORDERS_READ]}) { serviceAccount { id } } }";
+        let machine = server.mutate(&shop.admin, create, json!({})).await;
         // So that nothing happens behind the test's back.
         server.until_settled().await;
         let nil = Uuid::nil();
@@ -53,6 +57,7 @@ impl Goods {
             refund: id(&refund["refund"]["id"]),
             user,
             audit_log,
+            service_account: id(&machine["serviceAccount"]["id"]),
             refresh_token: String::new(),
         };
         goods.renewed(server, shop).await
@@ -103,7 +108,7 @@ impl Goods {
             "category": "samples", "description": "A sample.", "quantity": 1, "threshold": 1});
         let new_tenant = json!({"name": "New", "subdomain": fresh, "adminEmail": email, "adminPassword": PASSWORD, "currency": "EUR"});
         Some(match operation {
-            "tenant" | "viewer" | "mfaSetup" | "POST /auth/mfa/setup" => json!({}),
+            "tenant" | "viewer" | "mfaSetup" | "serviceAccounts" | "POST /auth/mfa/setup" => json!({}),
             "auditLogs" => json!({"filter": {"resource": "orders", "resourceId": order, "userId": customer}}),
             "inventory" => json!({"filter": {"lowStock": false}}),
             "node" | "productDelete" => json!({ "id": product }),
@@ -127,6 +132,10 @@ impl Goods {
             "productCreate" => json!({ "input": new_product }),
             "productUpdate" => json!({"id": product, "input": {"name": "Renamed"}}),
             "tenantRegister" => json!({ "input": new_tenant }),
+            "serviceAccountCreate" => {
+                json!({"input": {"name": "till", "scopes": ["ORDERS_READ"], "expiresInDays": 90}})
+            }
+            "serviceAccountRevoke" => json!({"id": self.service_account}),
             "tenantApiKeyRotate" => json!({"input": {"overlapHours": 1}}),
             "tenantUpdate" => json!({"input": {"name": "Renamed"}}),
             "userCreate" => json!({"input": {"email": email, "password": PASSWORD, "role": "MERCHANT"}}),

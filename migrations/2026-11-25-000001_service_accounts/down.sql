@@ -1,0 +1,2 @@
+drop table service_account_uses;
+drop table service_accounts;
