@@ -326,3 +326,37 @@ impl HttpBody for Answer {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn handlers_know_the_peer_and_an_idle_connection_does_not_delay_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string()));
+        let patience = Duration::from_mins(1);
+        let patience = Patience { head: patience, keep_alive: patience, reading: patience, connections: 2 };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(serve(listener, router, patience, async {
+            let _ = stopped.await;
+        }));
+        let _silent = TcpStream::connect(address).await.unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let peer = client.local_addr().unwrap().to_string();
+        let mut told = Vec::new();
+        while !String::from_utf8_lossy(&told).ends_with(&peer) {
+            assert!(client.read_buf(&mut told).await.unwrap() > 0, "{}", String::from_utf8_lossy(&told));
+        }
+        stop.send(()).unwrap();
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+        serving.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}
