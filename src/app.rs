@@ -1,12 +1,9 @@
 //! The application, put together once: what `serve`, `dev` and the tests start.
 
-use std::future::IntoFuture;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::serve::ListenerExt;
 use futures_util::future::join;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
@@ -18,6 +15,7 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::domain::sources::{SharedSources, SystemSources};
 use crate::graphql::{self, Engine};
+use crate::http::connection::{self, Patience};
 use crate::http::graphiql::{self, GraphiqlConfig};
 use crate::http::{self, HttpState, Settings};
 use crate::jobs;
@@ -38,6 +36,7 @@ pub struct App {
     /// The use cases, for what starts and fills a server.
     pub services: Arc<Services>,
     http: Arc<HttpState>,
+    patience: Patience,
     /// How often background work is looked for.
     jobs_poll: Duration,
 }
@@ -55,20 +54,30 @@ impl App {
         services: Arc<Services>,
         graphiql: Option<GraphiqlConfig>,
     ) -> anyhow::Result<Arc<Self>> {
+        let server = &config.server;
         let engine = Arc::new(Engine {
-            schema: graphql::schema(),
+            schema: if server.introspection_enabled { graphql::schema() } else { graphql::reticent_schema() },
             services: Arc::clone(&services),
-            timeout: config.server.request_timeout,
+            timeout: server.request_timeout,
         });
         let page = || Bytes::from(graphiql::page(&graphiql.unwrap_or_default()));
         let settings = Settings {
-            base_domain: config.server.base_domain.clone(),
-            max_body_bytes: config.server.max_body_bytes,
-            trusted_proxies: config.server.trusted_proxies.clone(),
-            graphiql: config.server.graphiql_enabled.then(page),
+            base_domain: server.base_domain.clone(),
+            max_body_bytes: server.max_body_bytes,
+            trusted_proxies: server.trusted_proxies.clone(),
+            body_timeout: server.request_timeout,
+            origins: server.cors_allowed_origins.clone(),
+            introspection: server.introspection_enabled,
+            graphiql: server.graphiql_enabled.then(page),
         };
         let http = Arc::new(HttpState::new(engine, settings));
-        Ok(Arc::new(Self { services, http, jobs_poll: config.server.jobs_poll }))
+        let patience = Patience {
+            head: server.header_timeout,
+            keep_alive: server.keep_alive_timeout,
+            reading: server.request_timeout,
+            connections: server.max_connections,
+        };
+        Ok(Arc::new(Self { services, http, patience, jobs_poll: server.jobs_poll }))
     }
 
     /// Every route of the server, for those who bring requests of their own.
@@ -120,33 +129,24 @@ pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
 
 /// Answers requests with the routes of `router` and does background work until `shutdown` comes. Then no new connection is
 /// accepted, idle ones are closed, and running requests and jobs get `grace` to finish.
-///
-/// # Errors
-///
-/// When the listener fails for good.
 pub async fn serve(
     app: Arc<App>,
     router: axum::Router,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
-) -> anyhow::Result<()> {
-    let listener = listener.tap_io(|connection| {
-        // Without it, an answer in two packets can wait for the client's delayed acknowledgement. It is only slower.
-        let _ = connection.set_nodelay(true);
-    });
+) {
     let (stopping, stopped) = oneshot::channel();
     let (ending, ended) = oneshot::channel();
     let jobs = jobs::run(Arc::clone(&app.services), app.jobs_poll, async {
         // An end by itself is an end too.
         let _ = ended.await;
     });
-    let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move {
-            shutdown.await;
-            // Nobody listens any more when the server has already failed.
-            let _ = (stopping.send(()), ending.send(()));
-        });
+    let server = connection::serve(listener, router, app.patience, async move {
+        shutdown.await;
+        // Nobody listens any more when the server has already failed.
+        let _ = (stopping.send(()), ending.send(()));
+    });
     let out_of_time = async move {
         match stopped.await {
             Ok(()) => tokio::time::sleep(grace).await,
@@ -154,10 +154,7 @@ pub async fn serve(
         }
     };
     tokio::select! {
-        (ended, ()) = join(server.into_future(), jobs) => Ok(ended?),
-        () = out_of_time => {
-            tracing::warn!("some requests did not finish in time and are cut off");
-            Ok(())
-        }
+        ((), ()) = join(server, jobs) => {}
+        () = out_of_time => tracing::warn!("some requests did not finish in time and are cut off"),
     }
 }

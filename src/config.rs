@@ -78,8 +78,14 @@ pub struct ServerSettings {
     pub password_hashes_at_once: usize,
     /// The largest request body that is read.
     pub max_body_bytes: usize,
-    /// How long an operation may take.
+    /// How long an operation may take, and the body of a request to arrive.
     pub request_timeout: Duration,
+    /// How long the head of a request may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a connection may stay open between two requests.
+    pub keep_alive_timeout: Duration,
+    /// How many connections of clients may be open.
+    pub max_connections: usize,
     /// How long requests that are under way may take once the server has been told to stop.
     pub shutdown_grace: Duration,
     /// Which lines are logged, as directives of `tracing_subscriber::EnvFilter`.
@@ -88,6 +94,10 @@ pub struct ServerSettings {
     pub log_format: LogFormat,
     /// Whether GraphiQL is served.
     pub graphiql_enabled: bool,
+    /// Whether clients may ask for the schema.
+    pub introspection_enabled: bool,
+    /// The origins whose pages may use the API from a browser; none but our own when it is not set.
+    pub cors_allowed_origins: Option<Origins>,
     /// How long an order may wait for its payment before it expires.
     pub order_payment_ttl: Duration,
     /// Where Stripe's API is.
@@ -106,6 +116,15 @@ pub struct ServerSettings {
     pub rate_limit_enabled: bool,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Whose pages may use the API from a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Everybody's.
+    Any,
+    /// Those of these origins, each as browsers write it.
+    Listed(Vec<String>),
 }
 
 /// How log lines look.
@@ -248,10 +267,15 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
     let password_hashes_at_once = reader.required(&table::PASSWORD_HASHES_AT_ONCE);
     let max_body_bytes = reader.required(&table::MAX_BODY_BYTES);
     let request_timeout = reader.required(&table::REQUEST_TIMEOUT_MS);
+    let header_timeout = reader.required(&table::HEADER_TIMEOUT_MS);
+    let keep_alive_timeout = reader.required(&table::KEEP_ALIVE_TIMEOUT_MS);
+    let max_connections = reader.required(&table::MAX_CONNECTIONS);
     let shutdown_grace = reader.required(&table::SHUTDOWN_GRACE_SECONDS);
     let log_level = reader.required(&table::LOG_LEVEL);
     let log_format = reader.required(&table::LOG_FORMAT);
     let graphiql_enabled = reader.required(&table::GRAPHIQL_ENABLED);
+    let introspection_enabled = reader.required(&table::INTROSPECTION_ENABLED);
+    let cors_allowed_origins = reader.optional(&table::CORS_ALLOWED_ORIGINS);
     let order_payment_ttl = reader.required(&table::ORDER_PAYMENT_TTL);
     let stripe_api_base = reader.required(&table::STRIPE_API_BASE);
     let stripe_timeout = reader.required(&table::STRIPE_TIMEOUT_MS);
@@ -270,10 +294,15 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
         password_hashes_at_once: password_hashes_at_once?,
         max_body_bytes: max_body_bytes?,
         request_timeout: request_timeout?,
+        header_timeout: header_timeout?,
+        keep_alive_timeout: keep_alive_timeout?,
+        max_connections: max_connections?,
         shutdown_grace: shutdown_grace?,
         log_level: log_level?,
         log_format: log_format?,
         graphiql_enabled: graphiql_enabled?,
+        introspection_enabled: introspection_enabled?,
+        cors_allowed_origins,
         order_payment_ttl: order_payment_ttl?,
         stripe_api_base: stripe_api_base?,
         stripe_timeout: stripe_timeout?,

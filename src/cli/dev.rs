@@ -139,7 +139,7 @@ impl Dev {
         let url = format!("http://localhost:{port}");
         println!("{}", banner(&url, &shop, &self.data_dir, simulator.is_some()));
         tokio::select! {
-            served = app::serve(app, router, listener, stop, GRACE) => served?,
+            () = app::serve(app, router, listener, stop, GRACE) => {}
             failure = watch(services) => anyhow::bail!("{failure}"),
         }
         Ok(ExitCode::SUCCESS)

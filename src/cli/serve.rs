@@ -23,7 +23,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     let address = listener.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
     let router = app.router();
-    app::serve(app, router, listener, asked_to_stop()?, settings.shutdown_grace).await?;
+    app::serve(app, router, listener, asked_to_stop()?, settings.shutdown_grace).await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::LogFormat;
+use super::{LogFormat, Origins};
 use crate::domain::limits::Quota;
 
 /// A whole number between two bounds, which both belong to it.
@@ -122,6 +122,28 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     } else {
         Err("a domain without scheme, port and path, like shops.example.com".to_owned())
     }
+}
+
+/// Origins with commas between them, or `*`.
+pub(super) fn origins(text: &str) -> Result<Origins, String> {
+    if text == "*" {
+        return Ok(Origins::Any);
+    }
+    let origins: Option<_> = text.split(',').map(|one| origin(one.trim())).collect();
+    origins.map(Origins::Listed).ok_or_else(|| {
+        "* alone, or origins like https://shop.example.com or http://localhost:5173, without path, with commas between them"
+            .to_owned()
+    })
+}
+
+/// An origin as browsers write it: in lower case, and without the port that everybody expects.
+fn origin(text: &str) -> Option<String> {
+    let (scheme, authority) = text.split_once("://")?;
+    let is_web = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
+    // A pattern would never match: it is compared, not interpreted.
+    let is_plain = !authority.is_empty() && !authority.contains(['/', '\\', '?', '#', '@', '*']);
+    let url = reqwest::Url::parse(text).ok().filter(|url| is_web && is_plain && url.has_host())?;
+    Some(url.origin().ascii_serialization())
 }
 
 /// The URL of a PostgreSQL database.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
-use super::{LogFormat, Mode, parse};
+use super::{LogFormat, Mode, Origins, parse};
 use crate::domain::limits::Quota;
 
 /// A setting whose values are of one type.
@@ -68,7 +68,7 @@ impl Default {
 }
 
 /// Every setting, in the order in which help texts show them.
-pub(super) static TABLE: [&About; 33] = [
+pub(super) static TABLE: [&About; 38] = [
     &DATABASE_URL.about,
     &MIGRATION_DATABASE_URL.about,
     &REDIS_URL.about,
@@ -80,6 +80,8 @@ pub(super) static TABLE: [&About; 33] = [
     &PORT.about,
     &BASE_DOMAIN.about,
     &GRAPHIQL_ENABLED.about,
+    &INTROSPECTION_ENABLED.about,
+    &CORS_ALLOWED_ORIGINS.about,
     &SESSION_TTL.about,
     &MFA_REQUIRED_FOR_ADMINS.about,
     &RATE_LIMIT_ENABLED.about,
@@ -96,6 +98,9 @@ pub(super) static TABLE: [&About; 33] = [
     &JOBS_POLL_MS.about,
     &MAX_BODY_BYTES.about,
     &REQUEST_TIMEOUT_MS.about,
+    &HEADER_TIMEOUT_MS.about,
+    &KEEP_ALIVE_TIMEOUT_MS.about,
+    &MAX_CONNECTIONS.about,
     &SHUTDOWN_GRACE_SECONDS.about,
     &LOG_LEVEL.about,
     &LOG_FORMAT.about,
@@ -246,17 +251,42 @@ pub(super) static BASE_DOMAIN: Setting<String> = Setting::new("BASE_DOMAIN", "DO
 
 pub(super) static GRAPHIQL_ENABLED: Setting<bool> = Setting::new("GRAPHIQL_ENABLED", "true|false", parse::switch)
     .what("whether browsers get GraphiQL at /graphql")
-    .default(Default::Value("true"));
+    .default(Default::PerMode { serve: "false", dev: "true" });
+
+pub(super) static INTROSPECTION_ENABLED: Setting<bool> =
+    Setting::new("INTROSPECTION_ENABLED", "true|false", parse::switch)
+        .what("whether clients may ask for the GraphQL schema; without, GraphiQL cannot complete or explain anything")
+        .default(Default::Value("true"));
+
+pub(super) static CORS_ALLOWED_ORIGINS: Setting<Origins> =
+    Setting::new("CORS_ALLOWED_ORIGINS", "ORIGINS", parse::origins)
+        .what("the origins whose pages may use the API from a browser, with commas between them, or * for all")
+        .example("https://shop.example.com,http://localhost:5173");
 
 pub(super) static MAX_BODY_BYTES: Setting<usize> =
     Setting::new("MAX_BODY_BYTES", "BYTES", parse::number::<usize, 1, 104_857_600>)
-        .what("the largest request body that is read")
+        .what("the largest request body that is read, also when it comes compressed and is unpacked")
         .default(Default::Value("1048576"));
 
 pub(super) static REQUEST_TIMEOUT_MS: Setting<Duration> =
     Setting::new("REQUEST_TIMEOUT_MS", "MS", parse::milliseconds::<1, 600_000>)
-        .what("how long an operation may take before it is given up and answered with 503")
+        .what("how long an operation may take before it is given up and answered with 503; and a body to arrive")
         .default(Default::Value("30000"));
+
+pub(super) static HEADER_TIMEOUT_MS: Setting<Duration> =
+    Setting::new("HEADER_TIMEOUT_MS", "MS", parse::milliseconds::<1, 600_000>)
+        .what("how long the head of a request may take to arrive before the connection is closed")
+        .default(Default::Value("10000"));
+
+pub(super) static KEEP_ALIVE_TIMEOUT_MS: Setting<Duration> =
+    Setting::new("KEEP_ALIVE_TIMEOUT_MS", "MS", parse::milliseconds::<1, 3_600_000>)
+        .what("how long a connection may stay open between requests; longer than a proxy in front keeps its own")
+        .default(Default::Value("75000"));
+
+pub(super) static MAX_CONNECTIONS: Setting<usize> =
+    Setting::new("MAX_CONNECTIONS", "NUMBER", parse::number::<usize, 1, 1_000_000>)
+        .what("how many connections of clients may be open; further ones wait")
+        .default(Default::Value("10000"));
 
 pub(super) static SHUTDOWN_GRACE_SECONDS: Setting<Duration> =
     Setting::new("SHUTDOWN_GRACE_SECONDS", "SECONDS", parse::seconds::<0, 3600>)

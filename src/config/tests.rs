@@ -53,7 +53,9 @@ fn what_is_not_set_has_the_documented_default() {
     assert_eq!(server.max_body_bytes, 1 << 20);
     assert_eq!(server.shutdown_grace, Duration::from_secs(30));
     assert_eq!((server.log_level.as_str(), server.log_format), ("info", LogFormat::Json));
-    assert!(server.graphiql_enabled);
+    assert!(!server.graphiql_enabled && server.introspection_enabled && server.cors_allowed_origins.is_none());
+    assert_eq!((server.header_timeout.as_secs(), server.keep_alive_timeout.as_secs()), (10, 75));
+    assert_eq!(server.max_connections, 10_000);
     assert!(server.password_hashes_at_once >= 1);
     assert!(server.base_domain.is_none() && migration_database_url.is_none());
     assert_eq!((server.stripe_api_base.as_str(), server.stripe_timeout.as_secs()), ("https://api.stripe.com", 10));
@@ -65,6 +67,7 @@ fn dev_needs_nothing_and_stays_on_this_machine() {
     let config = dev(&|_| None).unwrap();
     assert_eq!(config.server.host, Ipv4Addr::LOCALHOST);
     assert_eq!(config.server.log_format, LogFormat::Text);
+    assert!(config.server.graphiql_enabled && config.server.cors_allowed_origins.is_none());
     assert!(config.database_url.is_none() && config.redis_url.is_none() && config.jwt_private_key.is_none());
     assert!(config.stripe_secret_key.is_none() && config.stripe_webhook_secrets.is_none());
 
@@ -82,7 +85,8 @@ fn values_are_read() {
         ("BASE_DOMAIN", "Shops.example.com"),
         ("DATABASE_POOL_WAIT_MS", "250"),
         ("SHUTDOWN_GRACE_SECONDS", "0"),
-        ("GRAPHIQL_ENABLED", "false"),
+        ("GRAPHIQL_ENABLED", "true"),
+        ("INTROSPECTION_ENABLED", "false"),
         ("LOG_LEVEL", "warn,mercato::db=debug"),
         ("PASSWORD_HASHES_AT_ONCE", "7"),
         ("MAX_BODY_BYTES", ""),
@@ -92,7 +96,7 @@ fn values_are_read() {
     assert_eq!(config.server.base_domain.as_deref(), Some("shops.example.com"));
     assert_eq!(config.server.database_pool_wait, Duration::from_millis(250));
     assert_eq!(config.server.shutdown_grace, Duration::ZERO);
-    assert!(!config.server.graphiql_enabled);
+    assert!(config.server.graphiql_enabled && !config.server.introspection_enabled);
     assert_eq!(config.server.log_level, "warn,mercato::db=debug");
     assert_eq!(config.server.password_hashes_at_once, 7);
     assert_eq!(config.server.max_body_bytes, 1 << 20);
@@ -173,6 +177,37 @@ fn the_time_to_pay_comes_with_its_unit() {
     assert_eq!(["90", "90s", "60m", "2h", "3d"].map(read), [90, 90, 3600, 7200, 259_200]);
     for wrong in ["0", "0m", "m", "-1s", "1.5h", "60 m", "1w", "366d", "18446744073709551615d"] {
         assert!(problem("ORDER_PAYMENT_TTL", wrong).starts_with("ORDER_PAYMENT_TTL must be a time"), "{wrong}");
+    }
+}
+
+#[test]
+fn origins_are_read_as_browsers_write_them() {
+    let read = |text| serve(&lookup(with(&[("CORS_ALLOWED_ORIGINS", text)]))).unwrap().server.cors_allowed_origins;
+    let listed = |origins: &[&str]| Some(Origins::Listed(origins.iter().map(ToString::to_string).collect()));
+    assert_eq!(read("*"), Some(Origins::Any));
+    assert_eq!(read(""), None);
+    assert_eq!(
+        read("https://a.example, http://localhost:5173"),
+        listed(&["https://a.example", "http://localhost:5173"])
+    );
+    assert_eq!(read("HTTPS://Shop.Example:443,http://[::1]:80"), listed(&["https://shop.example", "http://[::1]"]));
+    for wrong in [
+        "null",
+        "shop.example",
+        "https://",
+        "https://a/",
+        "https://a/b",
+        "https://a?b",
+        "https://u@a",
+        "https://*.a",
+        "https://a:99999",
+        "ftp://a",
+        "https://a,",
+        "https://a,*",
+        "*,*",
+        "https://a https://b",
+    ] {
+        assert!(problem("CORS_ALLOWED_ORIGINS", wrong).starts_with("CORS_ALLOWED_ORIGINS must be * alone"), "{wrong}");
     }
 }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
-use async_graphql::{EmptySubscription, MergedObject, Request, Response, SDLExportOptions};
+use async_graphql::{EmptySubscription, MergedObject, Request, Response, SDLExportOptions, SchemaBuilder};
 use chrono::{DateTime, Utc};
 
 pub use errors::{code, error_response};
@@ -73,13 +73,22 @@ const MAX_DEPTH: usize = 16;
 /// Builds the schema. It holds no data, so that it can be printed without a database.
 #[must_use]
 pub fn schema() -> Schema {
+    builder().finish()
+}
+
+/// The same, but of fields that it does not have it suggests none that it has.
+#[must_use]
+pub fn reticent_schema() -> Schema {
+    builder().disable_suggestions().finish()
+}
+
+fn builder() -> SchemaBuilder<Query, Mutation, EmptySubscription> {
     Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .limit_depth(MAX_DEPTH)
         .override_output_type_description::<DateTime<Utc>>(
             "A moment in UTC, as RFC 3339 writes it: \"2026-01-31T12:00:00+00:00\".",
         )
         .override_output_type_description::<serde_json::Value>("Any JSON value.")
-        .finish()
 }
 
 /// The schema in its definition language, as `schema.graphql` has it.

@@ -1,32 +1,76 @@
-//! Reading bodies to their end, so that who sends too much is told so.
+//! Bodies: read to their end, so that who sends too much is told so, unpacked, and packed on the way out.
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::StreamExt;
+use tokio::time::timeout;
 
-use crate::http::HttpState;
+use crate::domain::actor::RequestId;
+use crate::error::Code;
+use crate::http::encoding::{Coding, encode};
+use crate::http::{HttpState, errors};
 
 /// How much more than the limit is read and thrown away, in bytes. Beyond it the connection is cut.
 const THROWN_AWAY: usize = 16 << 20;
 
+/// Takes the body as it came: Stripe signs those very bytes.
+const AS_IT_CAME: &str = "/api/v1/webhooks/stripe";
+
+/// Reads the request's body, has it answered, and compresses the answer.
+pub async fn exchange(
+    State(http): State<Arc<HttpState>>,
+    Extension(request_id): Extension<RequestId>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let accepted = Coding::accepted(request.headers());
+    let answer = if request.body().is_end_stream() {
+        next.run(request).await
+    } else {
+        let (mut parts, body) = request.into_parts();
+        match read_whole(&http, &mut parts, body).await {
+            Ok(body) => next.run(Request::from_parts(parts, body)).await,
+            Err((code, message)) => errors::refused(code, message, route(&parts), &parts.headers, &request_id),
+        }
+    };
+    encode(accepted, answer).await
+}
+
+fn route(parts: &Parts) -> &str {
+    parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str)
+}
+
 /// Reads the body before anybody answers: a client that is still sending when the answer comes sees a broken connection
 /// instead of it. Of a body over the limit one byte too many is handed on, for the handler to refuse in its own shape.
-pub async fn read_whole(State(http): State<Arc<HttpState>>, request: Request, next: Next) -> Response {
-    if request.body().is_end_stream() {
-        return next.run(request).await;
-    }
+async fn read_whole(http: &HttpState, parts: &mut Parts, body: Body) -> Result<Body, (Code, &'static str)> {
     let limit = http.settings.max_body_bytes;
-    let (parts, body) = request.into_parts();
-    let body = match collect(body, limit).await {
-        Ok(whole) => Body::from(whole),
+    // There is no code of its own for who is too slow. The connection ends with the answer, because more could come.
+    let late = |_| (Code::ValidationError, "the body did not arrive in time");
+    let whole = match timeout(http.settings.body_timeout, collect(body, limit)).await.map_err(late)? {
+        Ok(whole) => whole,
         // What broke off breaks off for the handler too.
-        Err(error) => Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(error)])),
+        Err(error) => return Ok(Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(error)]))),
     };
-    next.run(Request::from_parts(parts, body)).await
+    if whole.len() > limit || route(parts) == AS_IT_CAME {
+        return Ok(whole.into());
+    }
+    let unknown =
+        |()| (Code::UnsupportedMediaType, "send the body as it is, or with Content-Encoding gzip, br or deflate");
+    let Some(coding) = Coding::of_request(&parts.headers).map_err(unknown)? else {
+        return Ok(whole.into());
+    };
+    let broken = |_| (Code::ValidationError, "the body is not what its Content-Encoding says, or not all of it");
+    let unpacked = coding.unpack(whole, limit).await.map_err(broken)?;
+    parts.headers.remove(CONTENT_ENCODING);
+    parts.headers.insert(CONTENT_LENGTH, unpacked.len().into());
+    Ok(unpacked.into())
 }
 
 async fn collect(body: Body, limit: usize) -> Result<Bytes, axum::Error> {

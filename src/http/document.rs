@@ -158,6 +158,25 @@ impl<'a> Expansion<'a> {
     }
 }
 
+/// Whether a document asks for the schema anywhere: names that begin so are nobody else's.
+pub fn asks_for_the_schema(document: &ExecutableDocument) -> bool {
+    let operations = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
+    let fragments = document.fragments.values().map(|fragment| &fragment.node.selection_set.node);
+    operations.chain(fragments).any(selects_the_schema)
+}
+
+fn selects_the_schema(set: &SelectionSet) -> bool {
+    set.items.iter().any(|selection| match &selection.node {
+        Selection::Field(field) => {
+            matches!(field.node.name.node.as_str(), "__schema" | "__type")
+                || selects_the_schema(&field.node.selection_set.node)
+        }
+        Selection::InlineFragment(fragment) => selects_the_schema(&fragment.node.selection_set.node),
+        // Fragments are looked at themselves.
+        Selection::FragmentSpread(_) => false,
+    })
+}
+
 /// What is wrong when a variable that may not be null has no value.
 ///
 /// The library lets such a variable pass wherever the argument that takes it is optional, and then runs the operation
@@ -281,6 +300,22 @@ mod tests {
         let chain = (0..2000).map(|i| format!("fragment F{i} on Q {{ ...F{} }} ", i + 1)).collect::<Vec<_>>().concat();
         assert_eq!(check(&format!("{{ ...F0 }} {chain}")), Err(TOO_DEEP));
         assert_eq!(check(&format!("{{ a }} {chain}")), Err(TOO_DEEP));
+    }
+
+    #[test]
+    fn the_schema_is_asked_for_wherever_its_fields_stand() {
+        let asks = |query: &str| asks_for_the_schema(&parse_query(query).unwrap());
+        for query in [
+            "{ __schema { types { name } } }",
+            "{ harmless: __type(name: \"Query\") { name } }",
+            "{ ... { ... on Query { __schema { types { name } } } } }",
+            "{ ...A } fragment A on Query { ...B } fragment B on Query { __type(name: \"Query\") { name } }",
+            "query A { a } query B { __schema { types { name } } }",
+            "{ a @skip(if: true) { __schema { types { name } } } }",
+        ] {
+            assert!(asks(query), "{query}");
+        }
+        assert!(!asks("{ __typename schema: a { __typename type } ...A } fragment A on Q { __typename }"));
     }
 
     #[test]

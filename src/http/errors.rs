@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_graphql::{ErrorExtensionValues, Response as Answer, ServerError};
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -63,6 +64,24 @@ pub fn internal(cause: anyhow::Error, route: &str, request_id: &RequestId) -> Re
     }
     error.log();
     envelope(error.code(), &error.to_string())
+}
+
+/// A request that is refused before anybody looks at what it wants, in the shape that clients of this route expect.
+pub fn refused(
+    code: Code,
+    message: &'static str,
+    route: &str,
+    headers: &HeaderMap,
+    request_id: &RequestId,
+) -> Response {
+    let mut response = if route == "/graphql" {
+        let format = Format::accepted(headers).unwrap_or(Format::Json);
+        respond(format, Err(Refusal::new(code, message)), request_id)
+    } else {
+        envelope(code, message)
+    };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// No route has this path.

@@ -1,16 +1,20 @@
 //! HTTP: both transports and everything around them, put together.
 //!
-//! From outside in: [`observe`] (request id, log, metrics, panics), [`request`] (who asks), then GraphQL or REST, which
-//! both end in [`Engine::execute`].
+//! From outside in: [`connection`] (sockets), [`observe`] (request id, log, metrics), [`cors`], panics, [`body`]
+//! (compression, limits), [`request`] (who asks), then GraphQL or REST, which both end in [`Engine::execute`].
 
 mod accept;
 mod address;
 mod body;
+pub mod connection;
+mod cors;
 mod discovery;
 mod document;
+mod encoding;
 mod errors;
 pub mod graphiql;
 mod graphql;
+mod headers;
 mod health;
 mod observe;
 mod params;
@@ -18,17 +22,19 @@ mod persisted;
 mod request;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
-use axum::middleware::from_fn_with_state;
+use axum::http::header::CACHE_CONTROL;
+use axum::middleware::{from_fn, from_fn_with_state};
 use ipnet::IpNet;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::clients::redis::Redis;
+use crate::config::Origins;
 use crate::graphql::Engine;
 use crate::http::persisted::Documents;
 use crate::rest;
@@ -49,6 +55,12 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// Whose pages may use the API from a browser.
+    pub origins: Option<Origins>,
+    /// Whether clients may ask for the schema.
+    pub introspection: bool,
     /// The page that `GET /graphql` shows to browsers.
     pub graphiql: Option<Bytes>,
 }
@@ -58,7 +70,8 @@ impl HttpState {
     #[must_use]
     pub fn new(engine: Arc<Engine>, settings: Settings) -> Self {
         let redis = engine.services.redis.clone();
-        Self { engine, documents: Documents::new(redis.clone()), redis, settings }
+        let documents = Documents::new(redis.clone(), settings.introspection);
+        Self { engine, redis, documents, settings }
     }
 }
 
@@ -68,7 +81,7 @@ pub fn router(http: &Arc<HttpState>) -> Router {
     // Answers depend on who asks, which caches between us and the client do not know.
     let private = SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let rest = rest::router().with_state(Arc::clone(&http.engine)).layer(identify.clone()).merge(health::routes());
-    Router::new()
+    let routes = Router::new()
         .merge(graphql::routes().layer(identify))
         .nest("/api/v1", rest)
         .layer(private)
@@ -78,12 +91,14 @@ pub fn router(http: &Arc<HttpState>) -> Router {
         .fallback(errors::not_found)
         .method_not_allowed_fallback(errors::method_not_allowed)
         .layer(DefaultBodyLimit::max(http.settings.max_body_bytes))
-        .layer(from_fn_with_state(Arc::clone(http), body::read_whole))
-        .layer(SetResponseHeaderLayer::overriding(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
-        .layer(SetResponseHeaderLayer::overriding(X_FRAME_OPTIONS, HeaderValue::from_static("DENY")))
-        .layer(SetResponseHeaderLayer::if_not_present(REFERRER_POLICY, HeaderValue::from_static("no-referrer")))
-        .layer(from_fn_with_state(Arc::clone(http), observe::observe))
-        .with_state(Arc::clone(http))
+        .layer(from_fn_with_state(Arc::clone(http), body::exchange))
+        .layer(from_fn(observe::survive));
+    let routes = match &http.settings.origins {
+        // Before anybody is asked who they are: preflight requests do not say.
+        Some(origins) => routes.layer(cors::layer(origins)),
+        None => routes,
+    };
+    routes.layer(from_fn_with_state(Arc::clone(http), observe::observe)).with_state(Arc::clone(http))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use axum::Extension;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
@@ -17,7 +18,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::domain::actor::{Caller, RequestId};
-use crate::http::{HttpState, errors};
+use crate::http::{HttpState, errors, headers};
 use crate::telemetry::logs::RequestLine;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -45,7 +46,7 @@ impl Seen {
     }
 }
 
-/// Wraps everything else: gives the request its id, survives panics, and records how it went.
+/// Wraps everything else: gives the request its id and its answer what all answers have, and records how it went.
 pub async fn observe(State(http): State<Arc<HttpState>>, mut request: Request, next: Next) -> Response {
     let request_id = request_id(request.headers()).unwrap_or_else(|| RequestId::new(http.engine.services.sources.id()));
     let mut record = Record::of(&request, &http, &request_id);
@@ -53,20 +54,22 @@ pub async fn observe(State(http): State<Arc<HttpState>>, mut request: Request, n
     request.extensions_mut().insert(record.seen.clone());
     // Of the highest level, so that whatever is logged for a request has its id.
     let span = tracing::error_span!("request", correlation_id = request_id.as_str());
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let mut response = async {
-        answer.await.unwrap_or_else(|panic| {
-            let cause = anyhow::anyhow!("panic: {}", panic_message(panic.as_ref()));
-            errors::internal(cause, record.path(), &request_id)
-        })
-    }
-    .instrument(span)
-    .await;
+    let mut response = next.run(request).instrument(span).await;
     record.status = Some(response.status().as_u16());
+    headers::secure(response.headers_mut());
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// Makes a panic an answer like any other, which goes through all that is outside of this.
+pub async fn survive(Extension(request_id): Extension<RequestId>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|panic| {
+        let cause = anyhow::anyhow!("panic: {}", panic_message(panic.as_ref()));
+        errors::internal(cause, route.as_ref().map_or(UNMATCHED, MatchedPath::as_str), &request_id)
+    })
 }
 
 /// The id that the client gave, when it is well-formed.

@@ -16,7 +16,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::clients::redis::Redis;
-use crate::http::document::{check_nesting, check_size};
+use crate::error::Code;
+use crate::http::document::{asks_for_the_schema, check_nesting, check_size};
 use crate::http::errors::Refusal;
 
 /// The longest document that is parsed, in bytes. `GraphiQL`'s introspection takes two thousand.
@@ -38,6 +39,8 @@ pub struct Documents {
     parsed: Cache<Hash, Parsed>,
     /// Texts of registered documents by hash. Without it, every replica knows only its own.
     shared: Redis,
+    /// Whether documents may ask for the schema.
+    introspection: bool,
 }
 
 #[derive(Clone)]
@@ -57,9 +60,9 @@ struct PersistedQuery {
 impl Documents {
     /// No documents yet, and there the ones that replicas share.
     #[must_use]
-    pub fn new(shared: Redis) -> Self {
+    pub fn new(shared: Redis, introspection: bool) -> Self {
         let parsed = Cache::builder().max_capacity(CAPACITY).weigher(|_, parsed: &Parsed| parsed.weight).build();
-        Self { parsed, shared }
+        Self { parsed, shared, introspection }
     }
 
     /// The document of a request that has its text, its hash in the extensions, or both; none when the text does not
@@ -99,6 +102,12 @@ impl Documents {
             return Ok(None);
         };
         check_size(&document).map_err(refuse)?;
+        if !self.introspection && asks_for_the_schema(&document) {
+            return Err(Refusal::new(
+                Code::Forbidden,
+                "introspection is switched off: __schema and __type are not answered",
+            ));
+        }
         let parsed = Parsed {
             document: Arc::new(document),
             weight: u32::try_from(text.len()).unwrap_or(u32::MAX).max(MIN_WEIGHT),

@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, LOCATION};
+use axum::http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, LOCATION, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::routing::get;
 use serde_json::{Value, json};
@@ -41,6 +43,9 @@ fn state() -> Arc<HttpState> {
         base_domain: Some("mercato.test".to_owned()),
         max_body_bytes: 70_000,
         trusted_proxies: Vec::new(),
+        body_timeout: Duration::from_secs(30),
+        origins: None,
+        introspection: true,
         graphiql: Some(Bytes::from_static(b"<!doctype html>")),
     };
     Arc::new(HttpState::new(Arc::new(engine), settings))
@@ -292,6 +297,7 @@ async fn a_panic_is_an_internal_error_in_the_shape_of_its_transport() {
     let router = Router::new()
         .route("/graphql", get(broken))
         .route("/api/v1/broken", get(broken))
+        .layer(from_fn(observe::survive))
         .layer(from_fn_with_state(state, observe::observe));
     let graphql = fetch(&router, "/graphql", "*/*").await;
     assert_eq!(graphql.outcome(), (500, json!("INTERNAL")));

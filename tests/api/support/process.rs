@@ -57,6 +57,14 @@ impl ServerProcess {
         Self { child, server }
     }
 
+    /// The most memory that it ever had, in bytes.
+    pub fn memory_peak(&self) -> u64 {
+        let id = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.and_then(|peak| peak.trim().parse::<u64>().ok()).expect("a number of kilobytes") * 1024
+    }
+
     /// Kills it on the spot (`kill -9`), and waits until it is gone.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("it was running");

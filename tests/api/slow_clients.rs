@@ -1,0 +1,190 @@
+//! Clients that take their time, over connections of their own making.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::{As, TestServer, answer};
+
+/// A client that speaks TCP only.
+struct Raw(TcpStream);
+
+impl Raw {
+    async fn connect(server: &TestServer) -> Self {
+        Self(TcpStream::connect(server.url.trim_start_matches("http://")).await.expect("a connection"))
+    }
+
+    async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.expect("an open connection");
+    }
+
+    /// Everything until the server closes.
+    async fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        // A reset is an end as well.
+        let _ = soon(self.0.read_to_end(&mut bytes)).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Everything until this text has come.
+    async fn until(&mut self, text: &str) -> String {
+        let mut bytes = Vec::new();
+        while !String::from_utf8_lossy(&bytes).contains(text) {
+            let read = soon(self.0.read_buf(&mut bytes)).await.expect("an open connection");
+            assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&bytes));
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// What must happen, sooner or later.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(30), what).await.expect("it happens within thirty seconds")
+}
+
+const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+const OK: &str = r#"{"status":"ok"}"#;
+
+/// A server with little patience, save with those whom it knows already.
+async fn impatient() -> TestServer {
+    TestServer::start_with(|config| {
+        config.server.header_timeout = Duration::from_millis(300);
+        config.server.request_timeout = Duration::from_secs(1);
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_or_not_all_of_it_is_cut_off() {
+    let server = impatient().await;
+    let beginnings = ["", "P", "PRI * HTTP/2.0\r\n", "GET /health HTTP/1.1\r\n", "GET /health HTTP/1.1\r\nhost: x\r\n"];
+    let slow = beginnings.iter().cycle().take(100).map(async |beginning| {
+        let mut client = Raw::connect(&server).await;
+        client.say(beginning).await;
+        let told = client.rest().await;
+        assert!(!told.contains("200 OK"), "{beginning:?}: {told}");
+    });
+    // Others do not notice.
+    let others = async {
+        for _ in 0..20 {
+            assert_eq!(answer(server.request(Method::GET, "/health", &As::Nobody)).await.status, 200);
+        }
+    };
+    tokio::join!(join_all(slow), others);
+}
+
+/// A server that closes what nobody uses.
+async fn without_idlers() -> TestServer {
+    TestServer::start_with(|config| config.server.keep_alive_timeout = Duration::from_millis(300)).await
+}
+
+/// A byte now and then, as Slowloris does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_never_ends_is_cut_off() {
+    let server = impatient().await;
+    let mut client = Raw::connect(&server).await;
+    client.say(HEALTH).await;
+    client.until(OK).await;
+    client.say("GET /health HTTP/1.1\r\nhost: x\r\nx: ").await;
+    let mut buffer = [0; 1];
+    let closed = async {
+        // Waits for the end, and says something whenever it does not come.
+        loop {
+            let end = timeout(Duration::from_millis(20), client.0.read(&mut buffer)).await;
+            if matches!(end, Ok(Ok(0) | Err(_))) || client.0.write_all(b"y").await.is_err() {
+                break;
+            }
+        }
+    };
+    soon(closed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_arrive_is_told_so_and_the_connection_ends() {
+    let server = impatient().await;
+    for path in ["/graphql", "/api/v1/auth/login", "/none"] {
+        for framing in ["content-length: 100\r\n\r\n{\"query\":", "transfer-encoding: chunked\r\n\r\n5\r\n{\"que"] {
+            let mut client = Raw::connect(&server).await;
+            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+            client.say(format!("{head}{framing}")).await;
+            let told = client.rest().await;
+            let (head, body) = told.split_once("\r\n\r\n").expect("an answer");
+            assert!(head.starts_with("HTTP/1.1 400"), "{told}");
+            let body: Value = serde_json::from_str(body).expect("JSON");
+            let error = if path == "/graphql" { &body["errors"][0] } else { &body["error"] };
+            assert_eq!(error["message"], "the body did not arrive in time", "{told}");
+            assert!([&error["code"], &error["extensions"]["code"]].contains(&&json!("VALIDATION_ERROR")), "{told}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_nobody_uses_end_and_their_places_are_free_again() {
+    let server = TestServer::start_with(|config| {
+        config.server.keep_alive_timeout = Duration::from_millis(300);
+        config.server.max_connections = 1;
+    })
+    .await;
+    let mut first = Raw::connect(&server).await;
+    first.say(HEALTH).await;
+    first.until(OK).await;
+    let mut second = Raw::connect(&server).await;
+    second.say(HEALTH).await;
+    second.until(OK).await;
+    // There was one place, so the first must have left it.
+    assert_eq!(first.0.try_read(&mut [0; 1]).expect("an end"), 0);
+    assert_eq!(second.rest().await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_is_cut_off() {
+    let server = impatient().await;
+    let mut client = Raw::connect(&server).await;
+    let ask = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    client.say(&ask).await;
+    // Says more until the server has closed, which resets a connection whose requests it has not read.
+    let closed = async {
+        while client.0.write_all(b"\r\n").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(closed).await;
+    let asset = answer(server.request(Method::GET, "/docs/swagger-ui-bundle.js", &As::Nobody)).await;
+    assert_eq!(asset.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_may_come_at_once_and_are_answered_in_turn() {
+    let server = without_idlers().await;
+    let mut client = Raw::connect(&server).await;
+    client.say(format!("{}{HEALTH}", HEALTH.replace("/health", "/none"))).await;
+    let told = client.rest().await;
+    assert!(
+        told.find("404 Not Found").is_some_and(|first| told.find(OK).is_some_and(|second| first < second)),
+        "{told}"
+    );
+    // Who says no more is gone, as far as anybody can tell.
+    let mut half_closed = Raw::connect(&server).await;
+    half_closed.say("POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{").await;
+    half_closed.0.shutdown().await.expect("half of it closed");
+    let told = half_closed.rest().await;
+    assert!(!told.contains("200 OK"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_2_is_spoken_to_who_knows_it_and_idles_no_longer() {
+    let server = without_idlers().await;
+    let mut client = Raw::connect(&server).await;
+    // The preface, empty settings, and a GET of /health that ends its stream, by RFC 9113 and 7541.
+    let fields = [&b"\x82\x86\x04\x07/health\x41\x01x"[..]].concat();
+    let length = u8::try_from(fields.len()).expect("a short head");
+    let request = [&[0, 0, length, 1, 5, 0, 0, 0, 1][..], &fields].concat();
+    client.say([&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0], &request].concat()).await;
+    client.until(OK).await;
+    client.rest().await;
+}
