@@ -19,6 +19,14 @@ pub enum As {
 }
 
 impl As {
+    /// The token of somebody who is logged in.
+    pub fn token(&self) -> &str {
+        match self {
+            Self::Token(token) => token,
+            other => panic!("no token: {other:?}"),
+        }
+    }
+
     pub fn headers(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Nobody => vec![],
