@@ -10,6 +10,7 @@ mod audit_log;
 mod auth;
 mod bad_bodies;
 mod bad_input;
+mod bombs;
 mod catalog;
 mod crash;
 mod faults;

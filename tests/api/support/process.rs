@@ -54,6 +54,14 @@ impl ServerProcess {
         Self { child, server }
     }
 
+    /// The most memory that it has ever had, in kilobytes.
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// Kills it on the spot (`kill -9`), and waits until it is gone.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("it was running");
