@@ -11,6 +11,7 @@ mod auth;
 mod bad_bodies;
 mod bad_input;
 mod bombs;
+mod canaries;
 mod catalog;
 mod crash;
 mod faults;
