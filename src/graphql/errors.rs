@@ -125,6 +125,8 @@ pub fn complete(errors: &mut [ServerError], request_id: &RequestId, is_mutation:
         };
         if let Some(ours) = ours {
             ours.log();
+        } else if let Some(expected) = expectation(&error.message) {
+            error.message = format!("syntax error: {expected}");
         }
         // Whatever the library refuses by itself is a malformed request.
         let code = ours.map_or(Code::ValidationError, Error::code);
@@ -138,6 +140,11 @@ pub fn complete(errors: &mut [ServerError], request_id: &RequestId, is_mutation:
             extensions.set("details", details);
         }
     }
+}
+
+/// What the parser expected, of a message that quotes the whole line of the document: there may be a password in it.
+fn expectation(message: &str) -> Option<&str> {
+    message.strip_prefix(" --> ")?.rsplit_once("\n  = ").map(|(_, expected)| expected)
 }
 
 /// The code that [`complete`] gave an error.

@@ -91,6 +91,14 @@ const TOO_LARGE: &str = "selects more than 2000 fields";
 const TOO_MANY_ROOTS: &str = "asks for more than 20 root fields; send several requests";
 const TOO_MANY_ALIASES: &str = "has more than 100 aliases";
 const TOO_MANY_DIRECTIVES: &str = "has more than 50 directives";
+
+/// Fields of the introspection that answer lists of what has such fields itself: every level multiplies.
+const TYPE_LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleTypes"];
+
+/// How many of them may stand within each other. Tools need one; graphql-js draws the line here as well.
+const MAX_TYPE_LISTS: usize = 2;
+
+const TOO_INTROSPECTIVE: &str = "asks for types of types of types";
 const TOO_DEEP: &str = "has fragments that spread themselves, or nest too deep";
 
 /// Writes out fragments without writing them.
@@ -110,15 +118,19 @@ struct Size {
     roots: usize,
     aliases: usize,
     directives: usize,
+    /// How many of [`TYPE_LISTS`] stand within each other.
+    type_lists: usize,
 }
 
 impl<'a> Expansion<'a> {
     fn set(&mut self, set: &'a SelectionSet, depth: usize) -> Result<Size, &'static str> {
         let mut size = Size::default();
         for selection in &set.items {
+            let mut type_lists = 0;
             let (below, roots, own) = match &selection.node {
                 Selection::Field(field) => {
                     size.aliases += usize::from(field.node.alias.is_some());
+                    type_lists = usize::from(TYPE_LISTS.contains(&field.node.name.node.as_str()));
                     (self.set(&field.node.selection_set.node, depth + 1)?, 1, field.node.directives.len())
                 }
                 Selection::InlineFragment(fragment) => {
@@ -135,6 +147,10 @@ impl<'a> Expansion<'a> {
             size.directives += own + below.directives;
             size.selections += 1 + below.selections;
             size.levels = size.levels.max(1 + below.levels);
+            size.type_lists = size.type_lists.max(type_lists + below.type_lists);
+            if size.type_lists > MAX_TYPE_LISTS {
+                return Err(TOO_INTROSPECTIVE);
+            }
             if size.selections > MAX_SELECTIONS {
                 return Err(TOO_LARGE);
             }
@@ -290,6 +306,25 @@ mod tests {
         assert_eq!(check(format!("{{ r {} }}", many(50, "@skip(if: false) "))), Ok(()));
         assert_eq!(check(format!("{{ r {} }}", many(51, "@skip(if: false) "))), Err(TOO_MANY_DIRECTIVES));
         assert_eq!(check(format!("query {} {{ r }}", many(51, "@a "))), Err(TOO_MANY_DIRECTIVES));
+    }
+
+    #[test]
+    fn introspection_does_not_multiply() {
+        let check = |query: &str| check_size(&parse_query(query).unwrap());
+        assert_eq!(check("{ __schema { types { fields { args { type { inputFields { name } } } } } } }"), Ok(()));
+        let lists = "possibleTypes { interfaces { possibleTypes { name } } }";
+        assert_eq!(check(&format!("{{ __type(name: \"Node\") {{ {lists} }} }}")), Err(TOO_INTROSPECTIVE));
+        let fragments =
+            "fragment A on __Type { a: fields { type { ...B } } } fragment B on __Type { ofType { fields { name } } }";
+        assert_eq!(check(&format!("{{ __type(name: \"T\") {{ ...A }} }} {fragments}")), Ok(()));
+        assert_eq!(
+            check(&format!("{{ __type(name: \"T\") {{ interfaces {{ ...A }} }} }} {fragments}")),
+            Err(TOO_INTROSPECTIVE)
+        );
+        assert_eq!(
+            check(&format!("{{ a }} fragment C on __Type {{ interfaces {{ ...A }} }} {fragments}")),
+            Err(TOO_INTROSPECTIVE)
+        );
     }
 
     #[test]

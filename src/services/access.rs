@@ -29,7 +29,8 @@ const REMEMBERED: u64 = 100_000;
 pub struct Access {
     db: Db,
     redis: Redis,
-    versions: Cache<Uuid, Option<i32>>,
+    /// By shop and user: a user of one shop is nobody in another.
+    versions: Cache<(Uuid, Uuid), Option<i32>>,
     ended: Cache<Uuid, bool>,
 }
 
@@ -54,7 +55,7 @@ impl Access {
 
     /// Tells this and all other replicas, if Redis is there, that a user's access was changed.
     pub async fn changed(&self, tenant: Uuid, user: Uuid) {
-        self.versions.invalidate(&user);
+        self.versions.invalidate(&(tenant, user));
         // Others see it as soon as what they know is old.
         let _: Result<(), RedisGone> = self.redis.delete(&version_key(tenant, user)).await;
     }
@@ -65,7 +66,7 @@ impl Access {
     }
 
     async fn version(&self, tenant: Uuid, user: Uuid) -> Result<Option<i32>> {
-        if let Some(version) = self.versions.get(&user) {
+        if let Some(version) = self.versions.get(&(tenant, user)) {
             return Ok(version);
         }
         let key = version_key(tenant, user);
@@ -82,7 +83,7 @@ impl Access {
             }
             version
         };
-        self.versions.insert(user, version);
+        self.versions.insert((tenant, user), version);
         Ok(version)
     }
 

@@ -104,9 +104,7 @@ impl Tokens {
             ver: grant.version,
             mfa: grant.mfa,
         };
-        let mut header = Header::new(Algorithm::RS256);
-        header.kid = Some(self.kid.clone());
-        let token = jsonwebtoken::encode(&header, &claims, &self.signing).map_err(Error::internal)?;
+        let token = jsonwebtoken::encode(&header_of(&self.kid), &claims, &self.signing).map_err(Error::internal)?;
         Ok(SignedToken { token, expires_at })
     }
 
@@ -131,8 +129,12 @@ impl Tokens {
 
     /// The grant of a token and when it ends.
     fn check(&self, token: &str, validation: &Validation) -> Option<(Grant, i64)> {
-        let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
-        let (_, key) = self.checking.iter().find(|(known, _)| *known == kid)?;
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        let (kid, key) = self.checking.iter().find(|(known, _)| header.kid.as_ref() == Some(known))?;
+        // The library passes over what it does not know, even where `crit` forbids that (RFC 7515, section 4.1.11).
+        if header != header_of(kid) {
+            return None;
+        }
         let claims = jsonwebtoken::decode::<Claims>(token, key, validation).ok()?.claims;
         let begins = self.sources.now().timestamp() + LEEWAY_SECONDS;
         if claims.sub != claims.user_id || claims.iat > begins {
@@ -148,6 +150,13 @@ impl Tokens {
         };
         Some((grant, claims.exp))
     }
+}
+
+/// The header of a token that this key signs.
+fn header_of(kid: &str) -> Header {
+    let mut header = Header::new(Algorithm::RS256);
+    header.kid = Some(kid.to_owned());
+    header
 }
 
 /// What RFC 8725 wants checked: the one algorithm, issuer, audience and times.

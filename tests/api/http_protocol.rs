@@ -40,17 +40,25 @@ fn complete(database: &TestDatabase) -> Vec<(&'static str, String)> {
 }
 
 /// A running server of which every line is kept.
-struct Serving {
+pub struct Serving {
     child: Child,
-    server: TestServer,
+    pub server: TestServer,
     output: JoinHandle<String>,
     errors: JoinHandle<String>,
 }
 
 impl Serving {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts it with these settings as well, or instead.
+    pub async fn start_with(further: &[(&'static str, &str)]) -> Self {
         let database = TestDatabase::create().await;
-        let settings = complete(&database);
+        let stripe = StandIn::start().await;
+        let mut settings = complete(&database);
+        settings.push(("STRIPE_API_BASE", stripe.url.clone()));
+        settings.extend(further.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let mut child = serve(&settings).spawn().expect("the binary");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
@@ -77,18 +85,19 @@ impl Serving {
             stderr.read_to_string(&mut text).await.expect("text");
             text
         });
-        let stripe = StandIn::start().await;
-        let server = TestServer::at(format!("http://{address}"), database, stripe);
+        let url = format!("http://{address}");
+        stripe.deliver_to(&url);
+        let server = TestServer::at(url, database, stripe);
         Self { child, server, output, errors }
     }
 
-    fn ask_to_stop(&self) {
+    pub fn ask_to_stop(&self) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).expect("it runs");
         kill_process(id, Signal::TERM).expect("a signal");
     }
 
     /// Its status, and what it wrote to standard output and standard error.
-    async fn ended(mut self) -> (ExitStatus, String, String) {
+    pub async fn ended(mut self) -> (ExitStatus, String, String) {
         let status = self.child.wait().await.expect("an end");
         (status, self.output.await.expect("output"), self.errors.await.expect("errors"))
     }

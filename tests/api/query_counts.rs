@@ -30,23 +30,7 @@ async fn full_shop() -> (TestServer, Counter, Shop) {
     })
     .await;
     let shop = server.shop("full").await;
-    let fill = format!(
-        "insert into products (id, tenant_id, name, price, sku)
-             select uuid_v7(), '{tenant}', 'Product ' || i, 1, 'SKU-' || i from generate_series(1, 120) i;
-         insert into inventory (id, tenant_id, product_id, quantity) select uuid_v7(), tenant_id, id, 9 from products;
-         insert into users (id, tenant_id, email, password_hash, role)
-             select uuid_v7(), '{tenant}', i || '@example.com', '', 'CUSTOMER' from generate_series(1, 120) i;
-         insert into orders (id, tenant_id, customer_id, status, total_amount, customer_name, customer_email, shipping_address)
-             select uuid_v7(), tenant_id, id, 'PENDING', 3, 'Ada', 'ada@example.com',
-                 '{{\"street\": \"1\", \"city\": \"London\", \"state\": \"\", \"zip\": \"\", \"country\": \"GB\"}}'
-             from users where role = 'CUSTOMER';
-         update orders set status = 'PAID';
-         insert into order_items (id, tenant_id, order_id, product_id, quantity, price_at_time)
-             select uuid_v7(), o.tenant_id, o.id, p.id, 1, 1
-             from orders o, lateral (select id from products order by md5(o.id::text || id::text) limit 3) p",
-        tenant = shop.id
-    );
-    server.database.as_superuser().await.batch_execute(&fill).await.expect("a full shop");
+    shop.fill(&server, 120).await;
     (server, counter, shop)
 }
 

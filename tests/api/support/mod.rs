@@ -3,12 +3,14 @@
 pub mod counter;
 pub mod database;
 pub mod expect;
+pub mod forger;
 pub mod operations;
 pub mod payments;
 pub mod process;
 pub mod samples;
 pub mod shop;
 pub mod stripe;
+pub mod token_target;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
