@@ -239,7 +239,7 @@ async fn bodies_may_come_packed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bombs_are_refused_in_little_memory_while_others_are_served() {
     const SIZE: u64 = 1000 << 20;
-    const SPARE: u64 = 200 << 20;
+    const SPARE: u64 = 300 << 20;
     let process = ServerProcess::with_stripe(TestDatabase::create().await, StandIn::start().await).await;
     let server = &process.server;
     // What is always there is there before.
