@@ -44,7 +44,7 @@ test: setup build ## Runs all tests against a private PostgreSQL and Redis
 	$(MERCATO) dev --data-dir $(CARGO_TARGET_DIR)/test-services --fresh -- $$runner $(ARGS)
 
 .PHONY: check
-check: setup check-format clippy check-generated ## Checks format, lints and generated files, as CI does
+check: setup check-format clippy check-generated deny ## Checks format, lints, generated files and dependencies, as CI does
 
 .PHONY: check-format
 check-format:
@@ -53,6 +53,11 @@ check-format:
 .PHONY: clippy
 clippy:
 	cargo clippy --all-targets --locked -- -D warnings
+
+# The first time it installs cargo-deny, which takes some minutes.
+.PHONY: deny
+deny:
+	scripts/deny
 
 # Compared with the binary of the tests: it is built anyway, and one build does for both.
 .PHONY: check-generated

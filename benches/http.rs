@@ -7,6 +7,7 @@
 mod http {
     pub mod bare;
     pub mod load;
+    pub mod logins;
     pub mod operations;
     pub mod pgbench;
     pub mod processes;
@@ -20,6 +21,7 @@ use clap::Parser;
 
 use self::http::bare::{self, Bare};
 use self::http::load::Load;
+use self::http::logins;
 use self::http::operations::Operation;
 use self::http::pgbench::Pgbench;
 use self::http::report::{Comparison, Report};
@@ -34,6 +36,9 @@ struct Arguments {
     /// How many connections ask at the same time
     #[arg(long, default_value_t = 32)]
     connections: u32,
+    /// Measure logging in instead: what its time tells, and what it costs those who read
+    #[arg(long)]
+    logins: bool,
     /// Serve so many bytes and do nothing else: the reference runs as a process of its own
     #[arg(long, hide = true)]
     bare: Option<usize>,
@@ -54,6 +59,10 @@ fn main() -> anyhow::Result<()> {
 async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let load = Load { connections: arguments.connections, measured: Duration::from_secs(arguments.seconds) };
     let stack = Stack::start().await?;
+    if arguments.logins {
+        print!("{}", logins::measure(&stack, load).await?);
+        return Ok(());
+    }
     let pgbench = Pgbench::new(&stack, arguments.seconds)?;
     let mut comparisons = Vec::new();
     for operation in Operation::ALL {

@@ -109,7 +109,7 @@ pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
             session_ttl: settings.session_ttl,
             mfa_required_for_admins: settings.mfa_required_for_admins,
         },
-        limits: Limits::new(redis.clone(), settings.rate_limit_enabled.then_some(settings.quotas)),
+        limits: Limits::new(redis.clone(), settings.quotas),
         redis,
         answers: Answers::new(vault.clone()),
         vault,

@@ -110,10 +110,8 @@ pub struct ServerSettings {
     pub session_ttl: Duration,
     /// Whether admins must have a second factor.
     pub mfa_required_for_admins: bool,
-    /// What requests may cost. Whether that counts is another matter.
-    pub quotas: Quotas,
-    /// Whether requests are limited.
-    pub rate_limit_enabled: bool,
+    /// What requests may cost, if they are limited.
+    pub quotas: Option<Quotas>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -309,8 +307,7 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
         jobs_poll: jobs_poll?,
         session_ttl: session_ttl?,
         mfa_required_for_admins: mfa_required_for_admins?,
-        quotas: quotas?,
-        rate_limit_enabled: rate_limit_enabled?,
+        quotas: rate_limit_enabled?.then_some(quotas?),
         trusted_proxies,
     })
 }

@@ -42,6 +42,11 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// The time within which 95 of 100 requests were answered, in milliseconds.
+    pub const fn p95(&self) -> f64 {
+        self.latencies.percentiles[1]
+    }
+
     /// From the processor time that all requests together took.
     pub fn new(
         latencies: Latencies,

@@ -1,6 +1,7 @@
 //! Transactions that know whose they are.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, Simpl
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join};
 use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
+use tokio_postgres::{CancelToken, NoTls};
 use uuid::Uuid;
 
 use super::idempotency::{Keyed, Parked};
@@ -150,6 +152,19 @@ async fn patiently<T>(answer: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout(PATIENCE, answer).await.map_err(late)
 }
 
+/// Waits for a rollback, behind whatever statement still runs. One that keeps it waiting is cancelled, because nobody waits
+/// for its answer any more.
+async fn cancelling<T>(rollback: impl Future<Output = T>, cancel: CancelToken) -> T {
+    const BUSY: Duration = Duration::from_millis(50);
+    let mut rollback = pin!(rollback);
+    if let Ok(done) = tokio::time::timeout(BUSY, &mut rollback).await {
+        return done;
+    }
+    // It takes a connection of its own. Where there is none to be had, the statement's own timeout ends it.
+    let (done, _) = join(rollback, cancel.cancel_query(NoTls)).await;
+    done
+}
+
 /// How far the statements that open the transaction have come.
 #[derive(Debug)]
 enum Opening {
@@ -267,8 +282,10 @@ impl Drop for Tx {
         }
         AnsiTransactionManager::transaction_manager_status_mut(&mut *conn).set_in_error();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let cancel = conn.cancel_token();
             runtime.spawn(async move {
-                if matches!(patiently(conn.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
+                let rollback = conn.batch_execute("ROLLBACK");
+                if matches!(patiently(cancelling(rollback, cancel)).await, Ok(Ok(()))) {
                     *AnsiTransactionManager::transaction_manager_status_mut(&mut *conn) =
                         TransactionManagerStatus::default();
                 }

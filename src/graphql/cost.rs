@@ -1,6 +1,6 @@
 //! What an operation costs, told from its document and variables before it runs.
 //!
-//! Every object that is asked for counts one, and fields of objects nothing. A page counts as many objects as it may hold:
+//! Every object that is asked for counts one, and twenty plain fields of an object one more. A page counts as many objects as it may hold:
 //! `products(first: 50) { nodes { price { amount } } }` costs 101. A mutation counts ten more, and the least that anything
 //! costs is one.
 
@@ -16,6 +16,9 @@ use crate::graphql::selected;
 
 /// The most that an operation may cost.
 const MAX_COST: u32 = 5_000;
+
+/// How many plain fields cost as much as an object.
+const PLAIN_FIELDS: u32 = 20;
 
 /// What a mutation costs beside the objects that it answers with.
 const MUTATION: u32 = 10;
@@ -81,7 +84,8 @@ impl Pricing<'_> {
         if set.items.is_empty() {
             return 0;
         }
-        let below = self.set(set, self.page(field)).saturating_add(1);
+        let plain = self.sum(set, &|field| u32::from(field.selection_set.node.items.is_empty())) / PLAIN_FIELDS;
+        let below = self.set(set, self.page(field)).saturating_add(1 + plain);
         match field.name.node.as_str() {
             "nodes" | "edges" => below.saturating_mul(page.max(1)),
             _ => below,
@@ -148,11 +152,19 @@ mod tests {
     }
 
     #[test]
-    fn objects_count_and_their_fields_do_not() {
+    fn objects_count() {
         assert_eq!(cost("{ __typename }"), 1);
         assert_eq!(cost("{ viewer { id email role } }"), 1);
         assert_eq!(cost("{ product { id price { amount } inventory { quantity } } }"), 3);
         assert_eq!(cost("{ a: viewer { id } b: viewer { id } }"), 2);
+    }
+
+    #[test]
+    fn many_plain_fields_count_too() {
+        let fields = |n: usize| {
+            format!("{{ products(first: 10) {{ nodes {{ {} ...F }} }} }} fragment F on P {{ id }}", "name ".repeat(n))
+        };
+        assert_eq!((cost(&fields(18)), cost(&fields(19)), cost(&fields(1999))), (11, 21, 1011));
     }
 
     #[test]

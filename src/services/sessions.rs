@@ -63,7 +63,12 @@ pub async fn refresh(services: &Services, token: &str) -> Result<LoggedIn> {
     let tx = services.db.tenant_read(tenant).await?;
     let account = users::credentials_of(&tx, session.user_id).await?;
     tx.commit().await?;
-    let account = account.filter(|account| account.access_version == session.version && account.user.is_active);
+    // A session from before the second factor was set up does not do without it for longer than its token.
+    let is_current = |account: &Credentials| {
+        let has_second_factor = session.mfa || !account.user.mfa_enabled;
+        account.access_version == session.version && account.user.is_active && has_second_factor
+    };
+    let account = account.filter(is_current);
     let Some(Credentials { user, access_version: version, .. }) = account else {
         end_one(services, tenant, id).await.map_err(|gone| Error::Unavailable(gone.into()))?;
         return Err(REFUSED);

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use crate::support::database::text_rows;
 use crate::support::shop::{ORDER_CREATE, PASSWORD, order_input};
 use crate::support::{Answer, As, Shop, TestServer, answer, try_answer};
 
@@ -137,6 +138,19 @@ async fn what_takes_too_long_is_given_up() {
     superuser.batch_execute("rollback").await.expect("no lock");
     assert_eq!(server.database.rows(shop.id, "select 1 from orders").await, Vec::<String>::new());
     assert_eq!(order(&server, &shop, product).await.status, 201);
+}
+
+/// PostgreSQL is told, and does not work on for an answer that nobody waits for. Its own limit is ten seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_up_is_cancelled() {
+    let (server, shop, product) = start(|config| config.server.request_timeout = Duration::from_millis(300)).await;
+    sabotage(&server.database.as_owner().await, "perform pg_sleep(60)").await;
+    assert_unavailable(&order(&server, &shop, product).await);
+    let superuser = server.database.as_superuser().await;
+    let running = "select query from pg_stat_activity
+        where datname = current_database() and usename = 'mercato_app' and state = 'active'";
+    let cancelled = async { while !text_rows(&superuser, running).await.is_empty() {} };
+    tokio::time::timeout(Duration::from_secs(6), cancelled).await.expect("it ends long before its own limit");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,7 @@ fn complete(database: &TestDatabase) -> Vec<(&'static str, String)> {
         ("JWT_PRIVATE_KEY_FILE", variable("JWT_PRIVATE_KEY_FILE")),
         ("DATA_ENCRYPTION_KEY_FILE", variable("DATA_ENCRYPTION_KEY_FILE")),
         ("MFA_REQUIRED_FOR_ADMINS", "false".to_owned()),
+        ("RATE_LIMIT_ENABLED", "false".to_owned()),
         ("STRIPE_SECRET_KEY", "sk_test".to_owned()),
         ("STRIPE_WEBHOOK_SECRET", "whsec_test".to_owned()),
         ("HOST", "127.0.0.1".to_owned()),

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use mercato::config::Config;
-use mercato::domain::limits::Quota;
+use mercato::domain::limits::{Quota, Quotas};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -12,12 +12,14 @@ use crate::support::{Answer, As, TestDatabase, TestServer, answer, tally};
 
 /// So much for everybody, in an hour, so that nothing comes back while a test runs.
 fn limited(config: &mut Config, units: u32) {
-    let quota = Quota::new(units, 3600);
-    let quotas = &mut config.server.quotas;
-    (quotas.anonymous, quotas.customer, quotas.staff) = (quota, quota, quota);
-    (quotas.login, quotas.tenant) = (Quota::new(1000, 1), Quota::new(1_000_000, 1));
-    config.server.rate_limit_enabled = true;
+    let (quota, plenty) = (Quota::new(units, 3600), Quota::new(1_000_000, 1));
+    config.server.quotas =
+        Some(Quotas { anonymous: quota, customer: quota, staff: quota, service: quota, login: plenty, tenant: plenty });
     config.server.trusted_proxies = vec!["127.0.0.1/32".parse().expect("a network")];
+}
+
+fn quotas(config: &mut Config) -> &mut Quotas {
+    config.server.quotas.as_mut().expect("limits")
 }
 
 /// An address that nobody else has: tests share a Redis.
@@ -93,11 +95,11 @@ async fn everybody_has_a_quota_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shops_users_share_a_quota() {
-    let (open, shop) = with_shop(1000).await;
-    let other = open.shop("bridges").await;
+    let open = TestServer::start().await;
+    let (shop, other) = (open.shop("engines").await, open.shop("bridges").await);
     let change = |config: &mut Config| {
         limited(config, 1000);
-        config.server.quotas.tenant = Quota::new(3, 3600);
+        quotas(config).tenant = Quota::new(3, 3600);
     };
     let server = TestServer::on_database(open.database.clone(), change).await;
     let address = address();
@@ -115,7 +117,6 @@ async fn forwarded_addresses_count_from_trusted_proxies_only() {
     let (open, shop) = with_shop(1000).await;
     let nobody = |config: &mut Config| {
         limited(config, 4);
-        config.server.quotas.anonymous = Quota::new(4, 3600);
         config.server.trusted_proxies = Vec::new();
     };
     // Without a trusted proxy it is this machine, whatever it says, for all tests of this kind together.
@@ -222,7 +223,7 @@ async fn giving_passwords_has_a_limit_for_each_address() {
     let database = TestDatabase::create().await;
     let change = |config: &mut Config| {
         limited(config, 100_000);
-        config.server.quotas.login = Quota::new(3, 3600);
+        quotas(config).login = Quota::new(3, 3600);
     };
     let server = TestServer::on_database(database, change).await;
     let post = async |path: &str, key: Option<&str>, body: &Value, address: &str| {

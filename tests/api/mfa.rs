@@ -83,7 +83,8 @@ async fn a_second_factor_counts_once_a_code_has_verified_it() {
     let picture = STANDARD.decode(picture.strip_prefix("data:image/png;base64,").expect("a PNG")).expect("base64");
     assert!(picture.starts_with(b"\x89PNG\r\n"));
 
-    assert!(log_in(&server, &shop, "admin@example.com").await["accessToken"].is_string(), "nothing has changed yet");
+    let before = log_in(&server, &shop, "admin@example.com").await;
+    assert!(before["accessToken"].is_string(), "nothing has changed yet");
     let wrong = server.mutate(&shop.admin, VERIFY, json!({"input": {"code": "12345x"}})).await;
     assert_eq!(wrong["userErrors"][0]["field"], json!(["code"]), "{wrong:#}");
     let right = server.mutate(&shop.admin, VERIFY, json!({"input": {"code": app.code(-1)}})).await;
@@ -91,6 +92,10 @@ async fn a_second_factor_counts_once_a_code_has_verified_it() {
     for again in [SETUP, "mutation { mfaVerify(input: {code: \"123456\"}) { userErrors { code } } }"] {
         assert_eq!(server.mutate(&shop.admin, again, json!({})).await["userErrors"][0]["code"], "CONFLICT");
     }
+
+    let again = "mutation($t: String!) { tokenRefresh(input: {refreshToken: $t}) { userErrors { code } } }";
+    let again = server.mutate(&As::Nobody, again, json!({"t": before["refreshToken"]})).await;
+    assert_eq!(again["userErrors"][0]["code"], "UNAUTHENTICATED", "a session without it ends with its token");
 
     let login = log_in(&server, &shop, "admin@example.com").await;
     let token = text(&login["mfaChallenge"]["token"]);

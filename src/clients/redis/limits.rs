@@ -61,7 +61,7 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
              elseif not fits and cost <= units then
                  wait = math.ceil(after[i] - period)
              end
-             answer[i] = { fits and 1 or 0, math.floor((period - used[i]) * units / period),
+             answer[i] = { fits and 1 or 0, math.floor(math.max(period - used[i], 0) * units / period),
                            math.ceil(used[i]), wait, more }
          end
          return answer",

@@ -32,8 +32,8 @@ impl TestDatabase {
         let mut server = config::for_dev().expect("settings").server;
         // Only when there is something to do, so that nothing happens behind a test's back.
         server.jobs_poll = Duration::from_hours(1);
-        // Those that are about limits switch them on.
-        server.rate_limit_enabled = false;
+        // Those that are about limits set them.
+        server.quotas = None;
         let key = std::fs::read_to_string(variable("JWT_PRIVATE_KEY_FILE")).expect("the signing key");
         let data_key = std::fs::read_to_string(variable("DATA_ENCRYPTION_KEY_FILE")).expect("the key of secrets");
         Config {

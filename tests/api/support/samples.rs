@@ -42,8 +42,10 @@ impl Goods {
         server.until_standing(shop, paying.order, "PAID PAID").await;
         let refund = "mutation($id: ID!) { refundCreate(input: {paymentId: $id, amount: 1}) { refund { id } userErrors { message } } }";
         let refund = server.mutate(&shop.merchant, refund, json!({ "id": paying.payment })).await;
-        let create = "mutation { serviceAccountCreate(input: {name: \"till\", scopes: [ORDERS_READ]}) { serviceAccount { id } } }";
+        let create = "mutation { serviceAccountCreate(input: {name: \"till\", scopes: [ORDERS_READ]}) { key serviceAccount { id } } }";
         let machine = server.mutate(&shop.admin, create, json!({})).await;
+        let key = As::Token(machine["key"].as_str().expect("a key").to_owned());
+        assert_eq!(server.rest(&key, reqwest::Method::GET, "/orders", None).await.status, 200, "it has been used");
         // So that nothing happens behind the test's back.
         server.until_settled().await;
         let nil = Uuid::nil();
@@ -83,7 +85,7 @@ impl Goods {
     }
 
     /// Everything by the type that GraphQL has for it, the shop itself too.
-    pub fn by_type(&self, shop: &Shop) -> [(&'static str, Uuid); 9] {
+    pub fn by_type(&self, shop: &Shop) -> [(&'static str, Uuid); 10] {
         [
             ("AuditLog", self.audit_log),
             ("Inventory", self.stock),
@@ -92,6 +94,7 @@ impl Goods {
             ("Payment", self.payment),
             ("Product", self.product),
             ("Refund", self.refund),
+            ("ServiceAccount", self.service_account),
             ("Tenant", shop.id),
             ("User", self.user),
         ]
