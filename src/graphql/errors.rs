@@ -125,8 +125,8 @@ pub fn complete(errors: &mut [ServerError], request_id: &RequestId, is_mutation:
         };
         if let Some(ours) = ours {
             ours.log();
-        } else if let Some(expected) = expectation(&error.message) {
-            error.message = format!("syntax error: {expected}");
+        } else {
+            make_short(&mut error.message);
         }
         // Whatever the library refuses by itself is a malformed request.
         let code = ours.map_or(Code::ValidationError, Error::code);
@@ -142,9 +142,18 @@ pub fn complete(errors: &mut [ServerError], request_id: &RequestId, is_mutation:
     }
 }
 
-/// What the parser expected, of a message that quotes the whole line of the document: there may be a password in it.
-fn expectation(message: &str) -> Option<&str> {
-    message.strip_prefix(" --> ")?.rsplit_once("\n  = ").map(|(_, expected)| expected)
+/// Cuts down what the library says of a document. It may quote a name as long as the body; and where the parser gives up, it
+/// quotes the whole line, in which there may be a password: then what was expected must do.
+fn make_short(message: &mut String) {
+    const LONGEST: usize = 500;
+    let expected = |message: &str| Some(message.strip_prefix(" --> ")?.rsplit_once("\n  = ")?.1.to_owned());
+    if let Some(expected) = expected(message) {
+        *message = format!("syntax error: {expected}");
+    }
+    if let Some((end, _)) = message.char_indices().nth(LONGEST) {
+        message.truncate(end);
+        message.push('…');
+    }
 }
 
 /// The code that [`complete`] gave an error.

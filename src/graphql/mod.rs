@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
-use async_graphql::{EmptySubscription, MergedObject, Request, Response, SDLExportOptions, SchemaBuilder};
+use async_graphql::{EmptySubscription, MergedObject, Request, Response, SDLExportOptions, SchemaBuilder, Value};
 use chrono::{DateTime, Utc};
 
 pub use errors::{code, error_response};
@@ -69,6 +69,9 @@ pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
 
 /// Queries may nest this deep. `GraphiQL`'s own introspection needs 13 levels.
 const MAX_DEPTH: usize = 16;
+
+/// How many mistakes of a document its sender is told of.
+const MAX_MISTAKES: usize = 20;
 
 /// Builds the schema. It holds no data, so that it can be printed without a database.
 #[must_use]
@@ -166,6 +169,10 @@ impl Engine {
         if let Err(error) = session.close().await {
             // What was read was read; only the connection is lost.
             error.log();
+        }
+        if response.data == Value::Null {
+            // A document can have a thousand mistakes; nobody reads beyond the first few.
+            response.errors.truncate(MAX_MISTAKES);
         }
         errors::complete(&mut response.errors, &request_id, is_mutation);
         response

@@ -48,6 +48,9 @@ pub async fn identify(
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     if let Some(charge) = meter.get() {
+        if !charge.verdict.is_allowed {
+            http.engine.services.metrics.rate_limited(charge.policy);
+        }
         tell(response.headers_mut(), &charge);
     }
     response

@@ -34,6 +34,7 @@ pub struct Metrics {
     http_request_duration: HistogramVec,
     orders: IntCounterVec,
     graphql_operations: IntCounterVec,
+    rate_limited: IntCounterVec,
     pool_connections: IntGaugeVec,
 }
 
@@ -59,6 +60,10 @@ impl Metrics {
             Opts::new("graphql_operations_total", "GraphQL operations that were executed."),
             &["type", "outcome"],
         )?;
+        let rate_limited = IntCounterVec::new(
+            Opts::new("rate_limited_total", "Requests that were refused because a quota was used up."),
+            &["policy"],
+        )?;
         let pool_connections = IntGaugeVec::new(
             Opts::new("db_pool_connections", "Connections to PostgreSQL: all that are open, and those that are idle."),
             &["state"],
@@ -68,11 +73,20 @@ impl Metrics {
         registry.register(Box::new(http_request_duration.clone()))?;
         registry.register(Box::new(orders.clone()))?;
         registry.register(Box::new(graphql_operations.clone()))?;
+        registry.register(Box::new(rate_limited.clone()))?;
         registry.register(Box::new(pool_connections.clone()))?;
         // Memory, processor time and open files. It reads /proc.
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self { registry, http_requests, http_request_duration, orders, graphql_operations, pool_connections })
+        Ok(Self {
+            registry,
+            http_requests,
+            http_request_duration,
+            orders,
+            graphql_operations,
+            rate_limited,
+            pool_connections,
+        })
     }
 
     /// An HTTP request was answered.
@@ -103,6 +117,11 @@ impl Metrics {
         };
         let outcome = if ok { "ok" } else { "error" };
         self.graphql_operations.with_label_values(&[operation, outcome]).inc();
+    }
+
+    /// A request was refused because a quota of this name was used up.
+    pub fn rate_limited(&self, policy: &'static str) {
+        self.rate_limited.with_label_values(&[policy]).inc();
     }
 
     /// How busy the pool is now. To be called before [`Self::render`].

@@ -15,7 +15,7 @@ type Bomb = (&'static str, Vec<u8>);
 const HANGS: Duration = Duration::from_secs(2);
 
 /// Whatever is longer, in bytes, is a bomb itself.
-const LARGE: usize = 2 * 1024 * 1024;
+const LARGE: usize = 100_000;
 
 /// How much more memory than before all bombs together may take, in kilobytes.
 const MEMORY: u64 = 64 * 1024;

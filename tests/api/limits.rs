@@ -76,6 +76,8 @@ async fn headers_tell_what_is_left_and_when_to_come_back() {
         assert_eq!(details, &json!({ "retryAfter": wait }));
         assert!(refused.header("ratelimit").is_some_and(|told| told.starts_with("\"anonymous\";r=0;t=")));
     }
+    let metrics = answer(server.request(Method::GET, "/metrics", &As::Nobody)).await.body.to_string();
+    assert!(metrics.contains("rate_limited_total{policy=\\\"anonymous\\\"} 2"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
