@@ -90,13 +90,28 @@ async fn answer(
         return respond(Format::Json, Err(not_acceptable()), request_id);
     };
     let outcome = match identified {
-        Ok(caller) => match params.await {
-            Ok(params) => run(http, caller, params, method).await,
-            Err(refusal) => Err(refusal),
-        },
+        Ok(caller) => {
+            let answered = match params.await {
+                Ok(params) => run(http, &caller, params, method).await,
+                Err(refusal) => Err(refusal),
+            };
+            match answered {
+                Err(refusal) => charged(http, &caller, refusal).await,
+                answered => answered,
+            }
+        }
         Err(error) => Ok(graphql::error_response(error, request_id)),
     };
     respond(format, outcome, request_id)
+}
+
+/// Charges a request that is refused before anybody knows its cost: finding that out is not free either.
+async fn charged(http: &HttpState, caller: &Caller, refusal: Refusal) -> Result<Answer, Refusal> {
+    const REFUSED: u32 = 10;
+    match http.engine.services.limits.charge(caller, REFUSED).await {
+        Ok(()) => Err(refusal),
+        Err(error) => Ok(graphql::error_response(Arc::new(error), &caller.request_id)),
+    }
 }
 
 fn not_acceptable() -> Refusal {
@@ -117,7 +132,7 @@ async fn read(request: Request) -> Result<Params, Refusal> {
 }
 
 /// Runs the operation of a well-formed request.
-async fn run(http: &HttpState, caller: Caller, params: Params, method: Method) -> Result<Answer, Refusal> {
+async fn run(http: &HttpState, caller: &Caller, params: Params, method: Method) -> Result<Answer, Refusal> {
     let document = http.documents.resolve(params.query.as_deref(), &params.extensions).await?;
     let selected = document.as_ref().and_then(|parsed| graphql::selected(parsed, params.operation_name.as_deref()));
     let kind = selected.map(|operation| operation.ty);
@@ -126,7 +141,7 @@ async fn run(http: &HttpState, caller: Caller, params: Params, method: Method) -
     }
     let answer = match selected.and_then(|operation| document::missing_variable(operation, &params.variables)) {
         Some(error) => errors::refuse(error, Code::ValidationError.as_str(), &caller.request_id),
-        None => http.engine.execute(caller, operation(params, document)).await,
+        None => http.engine.execute(caller.clone(), operation(params, document)).await,
     };
     if let Some(kind) = kind.and_then(counted) {
         http.engine.services.metrics.graphql_operation(kind, answer.errors.is_empty());

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::clients::redis::RedisGone;
-use crate::clients::redis::sessions::{Refreshed, Session};
+use crate::clients::redis::sessions::{Rotated, Session};
 use crate::db::users::{self, Credentials, UserRow};
 use crate::domain::actor::Caller;
 use crate::domain::auth::{ACCESS_TOKEN_SECONDS, Grant};
@@ -46,20 +46,13 @@ pub async fn begin(services: &Services, account: Credentials, mfa: bool) -> Resu
 }
 
 /// Exchanges a refresh token for the next one and an access token.
+///
+/// The token is used up last: when the database is gone, it is still good for the next attempt.
 pub async fn refresh(services: &Services, token: &str) -> Result<LoggedIn> {
+    let gone = |gone: RedisGone| Error::Unavailable(gone.into());
     let old = RefreshToken::decode(token).ok_or(REFUSED)?;
-    let new = RefreshToken { secret: services.sources.secret()?, ..old };
     let (tenant, id) = (old.tenant, old.session);
-    let rotated = services.redis.rotate_session(tenant, id, &old.hash(), &new.hash(), TOKENS_END).await;
-    let session = match rotated.map_err(|gone| Error::Unavailable(gone.into()))? {
-        Refreshed::Next(session) => session,
-        Refreshed::Reused => {
-            services.access.session_ended(id);
-            tracing::warn!(tenant_id = %tenant, "a refresh token came a second time; its session has been ended");
-            return Err(REFUSED);
-        }
-        Refreshed::Unknown => return Err(REFUSED),
-    };
+    let session = services.redis.session(tenant, id).await.map_err(gone)?.ok_or(REFUSED)?;
     let tx = services.db.tenant_read(tenant).await?;
     let account = users::credentials_of(&tx, session.user_id).await?;
     tx.commit().await?;
@@ -70,9 +63,19 @@ pub async fn refresh(services: &Services, token: &str) -> Result<LoggedIn> {
     };
     let account = account.filter(is_current);
     let Some(Credentials { user, access_version: version, .. }) = account else {
-        end_one(services, tenant, id).await.map_err(|gone| Error::Unavailable(gone.into()))?;
+        end_one(services, tenant, id).await.map_err(gone)?;
         return Err(REFUSED);
     };
+    let new = RefreshToken { secret: services.sources.secret()?, ..old };
+    match services.redis.rotate_session(tenant, id, &old.hash(), &new.hash(), TOKENS_END).await.map_err(gone)? {
+        Rotated::Next => {}
+        Rotated::Reused => {
+            services.access.session_ended(id);
+            tracing::warn!(tenant_id = %tenant, "a refresh token came a second time; its session has been ended");
+            return Err(REFUSED);
+        }
+        Rotated::Unknown => return Err(REFUSED),
+    }
     // Who has taken the second factor away has none that was given.
     let mfa = session.mfa && user.mfa_enabled;
     let access = services.tokens.issue(&grant(&user, id, version, mfa))?;

@@ -254,3 +254,20 @@ async fn giving_passwords_has_a_limit_for_each_address() {
     }
     assert_eq!(post("/api/v1/auth/login", None, &login, &self::address()).await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_before_it_has_a_cost_is_charged_too() {
+    let (server, shop) = with_shop(25).await;
+    let address = address();
+    let send = async |body: &str| {
+        let request =
+            server.request(Method::POST, "/graphql", &shop.shopper).header("content-type", "application/json");
+        answer(from(request.body(body.to_owned()), &address)).await
+    };
+    let bomb = json!({"query": "{ a ".repeat(40) + &"}".repeat(40) + &"[".repeat(70)}).to_string();
+    for body in [&bomb, "{\"query\": 1}"] {
+        let refused = send(body).await;
+        assert_eq!((refused.status, refused.outcome()), (400, "VALIDATION_ERROR"), "{:#}", refused.body);
+    }
+    assert_eq!(send(&bomb).await.outcome(), "RATE_LIMITED");
+}

@@ -226,3 +226,16 @@ async fn without_redis_people_log_in_and_log_out() {
     let refused = server.graphql(&As::Nobody, REFRESH, json!({"input": {"refreshToken": token}})).await;
     assert_eq!(refused.outcome(), "SERVICE_UNAVAILABLE", "{:#}", refused.body);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_failed_can_be_sent_again() {
+    let server = TestServer::start_with(|config| config.server.request_timeout = Duration::from_millis(300)).await;
+    let shop = server.shop("engines").await;
+    let session = Session::begin(&server, &shop, "customer@example.com").await;
+    let owner = server.database.as_owner().await;
+    owner.batch_execute("begin; lock table users in access exclusive mode").await.expect("a lock");
+    let failed = server.graphql(&As::Nobody, REFRESH, json!({"input": {"refreshToken": session.refresh}})).await;
+    assert_eq!(failed.outcome(), "SERVICE_UNAVAILABLE", "{:#}", failed.body);
+    owner.batch_execute("commit").await.expect("the lock is released");
+    assert!(refresh(&server, &session.refresh).await["accessToken"].is_string());
+}

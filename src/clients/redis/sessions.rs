@@ -25,9 +25,9 @@ pub struct Session {
 
 /// What came of a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refreshed {
+pub enum Rotated {
     /// It was good, and the next one is good now.
-    Next(Session),
+    Next,
     /// It was used before. The session has ended.
     Reused,
     /// There is no such session, or none any more.
@@ -44,15 +44,15 @@ static OPEN: LazyLock<Script> = LazyLock::new(|| {
 /// `HSET` leaves the time at which the session ends as it is.
 static ROTATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local s = redis.call('HMGET', KEYS[1], 'secret', 'user', 'version', 'mfa')
-         if not s[1] then return {} end
-         if s[1] ~= ARGV[1] then
+        "local secret = redis.call('HGET', KEYS[1], 'secret')
+         if not secret then return 'unknown' end
+         if secret ~= ARGV[1] then
              redis.call('DEL', KEYS[1])
              redis.call('SET', KEYS[2], 1, 'PX', ARGV[3])
-             return {'reused'}
+             return 'reused'
          end
          redis.call('HSET', KEYS[1], 'secret', ARGV[2])
-         return {'next', s[2], s[3], s[4]}",
+         return 'next'",
     )
 });
 
@@ -88,6 +88,19 @@ impl Redis {
         self.script(&call).await
     }
 
+    /// The session of that id, if there is one still.
+    ///
+    /// # Errors
+    ///
+    /// [`RedisGone`]: nobody knows.
+    pub async fn session(&self, tenant: Uuid, id: Uuid) -> Result<Option<Session>, RedisGone> {
+        let fields = ["user", "version", "mfa"];
+        let values = self.run(redis::cmd("HMGET").arg(session_key(tenant, id)).arg(&fields)).await?;
+        let (user, version, mfa): (Option<String>, Option<i32>, Option<u8>) = values;
+        let user_id = user.and_then(|user| user.parse().ok());
+        Ok(user_id.zip(version).map(|(user_id, version)| Session { user_id, version, mfa: mfa == Some(1) }))
+    }
+
     /// Takes a refresh token's hash and puts the next one's in its place. If it was used before, the session ends, and its
     /// access tokens are known to be ended for as long as any of them could be valid.
     ///
@@ -101,17 +114,14 @@ impl Redis {
         presented: &str,
         next: &str,
         tokens_end: Duration,
-    ) -> Result<Refreshed, RedisGone> {
+    ) -> Result<Rotated, RedisGone> {
         let mut call = ROTATE.key(session_key(tenant, id));
         call.key(ended_key(tenant, id)).arg(presented).arg(next).arg(milliseconds(tokens_end));
-        let answer: Vec<String> = self.script(&call).await?;
-        Ok(match answer.as_slice() {
-            [_, user, version, mfa] => match (user.parse(), version.parse()) {
-                (Ok(user_id), Ok(version)) => Refreshed::Next(Session { user_id, version, mfa: mfa == "1" }),
-                _ => Refreshed::Unknown,
-            },
-            [_] => Refreshed::Reused,
-            _ => Refreshed::Unknown,
+        let answer: String = self.script(&call).await?;
+        Ok(match answer.as_str() {
+            "next" => Rotated::Next,
+            "reused" => Rotated::Reused,
+            _ => Rotated::Unknown,
         })
     }
 
