@@ -193,6 +193,24 @@ fn selects_the_schema(set: &SelectionSet) -> bool {
     })
 }
 
+/// How many values an operation's variables may hold, on all levels. A basket of a hundred lines has three hundred.
+const MAX_VALUES: usize = 10_000;
+
+/// Says what is wrong with variables that would keep validation busy for long.
+pub fn check_variables(variables: &Variables) -> Result<(), &'static str> {
+    let mut left = MAX_VALUES;
+    let mut below: Vec<&Value> = variables.values().collect();
+    while let Some(value) = below.pop() {
+        left = left.checked_sub(1).ok_or("hold more than 10000 values")?;
+        match value {
+            Value::List(values) => below.extend(values),
+            Value::Object(fields) => below.extend(fields.values()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// What is wrong when a variable that may not be null has no value.
 ///
 /// The library lets such a variable pass wherever the argument that takes it is optional, and then runs the operation
@@ -351,6 +369,14 @@ mod tests {
             assert!(asks(query), "{query}");
         }
         assert!(!asks("{ __typename schema: a { __typename type } ...A } fragment A on Q { __typename }"));
+    }
+
+    #[test]
+    fn values_are_counted_on_all_levels() {
+        let check = |variables| check_variables(&Variables::from_json(variables));
+        assert_eq!(check(json!({"a": vec![1; 9_999]})), Ok(()));
+        assert!(check(json!({"a": vec![1; 10_000]})).is_err());
+        assert!(check(json!({"a": vec![json!({"b": [1, 2]}); 3_000]})).is_err());
     }
 
     #[test]

@@ -134,6 +134,7 @@ async fn read(request: Request) -> Result<Params, Refusal> {
 /// Runs the operation of a well-formed request.
 async fn run(http: &HttpState, caller: &Caller, params: Params, method: Method) -> Result<Answer, Refusal> {
     let document = http.documents.resolve(params.query.as_deref(), &params.extensions).await?;
+    document::check_variables(&params.variables).map_err(|wrong| Refusal::malformed(format!("variables: {wrong}")))?;
     let selected = document.as_ref().and_then(|parsed| graphql::selected(parsed, params.operation_name.as_deref()));
     let kind = selected.map(|operation| operation.ty);
     if method == Method::Get && kind == Some(OperationType::Mutation) {

@@ -255,7 +255,10 @@ async fn what_is_planted_is_found_nowhere_else() {
     assert!(metrics.contains("http_requests_total"));
     assert_eq!(found(&metrics, [MARK, CARD, "@", PASSWORD]), Vec::<String>::new(), "metrics");
     let key = shop.shopper.headers()[0].1.clone();
+    let [seed, machine] = made(&plain, &other).await;
+    let data_key = std::fs::read_to_string(variable("DATA_ENCRYPTION_KEY_FILE")).expect("the key of secrets");
     let genuine = [shop.admin.token(), shop.customer.token(), &key, &goods.refresh_token, PASSWORD, STRIPE_KEY];
+    let genuine = [&genuine[..], &[seed.as_str(), machine.as_str(), data_key.trim()]].concat();
     tables_are_clean(&plain, &genuine).await;
     redis_is_clean(&shop, &genuine).await;
 
@@ -267,6 +270,18 @@ async fn what_is_planted_is_found_nowhere_else() {
     let never = never.into_iter().chain(genuine);
     assert_eq!(found(&format!("{output}\n{errors}"), never), Vec::<String>::new(), "the log");
     println!("{planted} requests with canaries");
+}
+
+/// The seed of a second factor and the key of a machine, which has been used.
+async fn made(server: &TestServer, shop: &Shop) -> [String; 2] {
+    let make =
+        "mutation { mfaSetup { secret } serviceAccountCreate(input: {name: \"till\", scopes: [ORDERS_READ]}) { key } }";
+    let made = server.data(&shop.admin, make, json!({})).await;
+    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("a secret: {made:#}")).to_owned();
+    let [seed, key] = [text(&made["mfaSetup"]["secret"]), text(&made["serviceAccountCreate"]["key"])];
+    let used = server.rest(&As::Token(key.clone()), Method::GET, "/orders", None).await;
+    assert_eq!(used.status, 200, "{:#}", used.body);
+    [seed, key]
 }
 
 /// Passwords, tokens and keys are in no table as they are, and personal data only where it belongs.
