@@ -20,6 +20,9 @@ const MAX_COST: u32 = 5_000;
 /// How many plain fields cost as much as an object.
 const PLAIN_FIELDS: u32 = 20;
 
+/// What counting a list costs: it is a query of its own, under every alias.
+const COUNT: u32 = 20;
+
 /// What a mutation costs beside the objects that it answers with.
 const MUTATION: u32 = 10;
 
@@ -82,7 +85,7 @@ impl Pricing<'_> {
     fn field(&self, field: &Field, page: u32) -> u32 {
         let set = &field.selection_set.node;
         if set.items.is_empty() {
-            return 0;
+            return if field.name.node == "totalCount" { COUNT } else { 0 };
         }
         let plain = self.sum(set, &|field| u32::from(field.selection_set.node.items.is_empty())) / PLAIN_FIELDS;
         let below = self.set(set, self.page(field)).saturating_add(1 + plain);
@@ -174,7 +177,7 @@ mod tests {
         assert_eq!(cost("{ products(last: 5) { edges { cursor node { id } } pageInfo { endCursor } } }"), 12);
         assert_eq!(cost("{ products(first: 0) { nodes { id } } }"), 2);
         assert_eq!(cost("{ products(first: 1000000000) { nodes { id } } }"), 101);
-        assert_eq!(cost("{ products(first: 10) { totalCount } }"), 1);
+        assert_eq!(cost("{ products(first: 10) { totalCount } }"), 21);
         let nested = "{ users(first: 100) { nodes { orders(first: 100) { nodes { id } } } } }";
         assert_eq!(cost(nested), 1 + 100 * (1 + 1 + 100));
     }

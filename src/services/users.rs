@@ -14,9 +14,7 @@ use crate::services::throttle::Attempt;
 /// Adds a user of any role to the caller's shop. Who may do that is the guards' to say.
 pub async fn create(services: &Services, caller: &Caller, new: NewUser) -> Result<UserRow> {
     validation::check(&new)?;
-    if !caller.is_staff() {
-        services.limits.charge_password(caller).await?;
-    }
+    services.limits.charge_password(caller).await?;
     let tenant_id = caller.tenant()?.id;
     let user = UserInsert {
         id: services.sources.id(),
