@@ -4,46 +4,38 @@
 //! told the version. So connections are watched here, whatever they speak: who says nothing, sends a head byte by byte,
 //! keeps a connection that nobody uses, or does not read its answer, is cut off and costs a socket until then.
 
+mod activity;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ConnectInfo;
-use axum::http::{Request, Response, Version};
+use axum::http::{Request, Response};
 use axum::serve::Listener;
 use futures_util::future::BoxFuture;
-use http_body::{Frame, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 use tower::Service;
+
+pub use activity::Patience;
+
+use activity::{Activity, Answer, Running};
 
 /// How long whoever is to be cut off may take to say goodbye, which HTTP/2 does.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-/// How long clients may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// For the first request of a connection, and for the head of each.
-    pub head: Duration,
-    /// Between two requests.
-    pub keep_alive: Duration,
-    /// For taking any byte of an answer.
-    pub reading: Duration,
-    /// How many connections there are at once. Further ones wait to be accepted.
-    pub connections: usize,
-}
 
 /// Answers requests with the routes of `router`, each of which has a [`ConnectInfo<SocketAddr>`], until `shutdown` comes.
 /// Then no new connection is accepted, idle ones are closed, and this resolves when the last request has been answered.
@@ -124,107 +116,6 @@ async fn attend(socket: Socket, service: Watched, mut stop: watch::Receiver<()>)
     }
 }
 
-/// What a connection is doing, and since when.
-struct Activity {
-    patience: Patience,
-    state: Mutex<State>,
-}
-
-struct State {
-    /// Requests that are not answered to the end.
-    running: usize,
-    /// When the last byte was sent or the last request ended.
-    quiet_since: Instant,
-    /// When the first byte came that belongs to no request yet.
-    head_since: Option<Instant>,
-    /// Since when the client takes nothing of what is there for it.
-    stuck_since: Option<Instant>,
-    /// The version of the last request.
-    version: Option<Version>,
-}
-
-impl Activity {
-    fn new(patience: Patience) -> Self {
-        let state =
-            State { running: 0, quiet_since: Instant::now(), head_since: None, stuck_since: None, version: None };
-        Self { patience, state: Mutex::new(state) }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// When patience ends, unless something happens before.
-    fn deadline(&self) -> Instant {
-        let Patience { head, keep_alive, reading, .. } = self.patience;
-        let state = self.state();
-        match *state {
-            State { stuck_since: Some(since), .. } => since + reading,
-            // Requests have limits of their own. This is only when to look again.
-            State { running: 1.., .. } => Instant::now() + keep_alive,
-            State { version: None, quiet_since, .. } => quiet_since + head,
-            // In HTTP/2 there are frames that belong to no request.
-            State { head_since: Some(since), version: Some(version), .. } if version != Version::HTTP_2 => since + head,
-            State { quiet_since, .. } => quiet_since + keep_alive,
-        }
-    }
-
-    /// Resolves at the deadline, which may have moved since the timer was set.
-    fn poll_overdue(&self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.deadline();
-        if deadline < timer.deadline() {
-            timer.as_mut().reset(deadline);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            let deadline = self.deadline();
-            if deadline <= Instant::now() {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-    }
-
-    fn received(&self) {
-        let mut state = self.state();
-        if state.running == 0 && state.head_since.is_none() {
-            state.head_since = Some(Instant::now());
-        }
-    }
-
-    /// Takes note of an attempt to send: whether the client took anything.
-    fn sent<T>(&self, attempt: &Poll<T>) {
-        let mut state = self.state();
-        if attempt.is_ready() {
-            state.stuck_since = None;
-            state.quiet_since = Instant::now();
-        } else if state.stuck_since.is_none() {
-            state.stuck_since = Some(Instant::now());
-        }
-    }
-}
-
-/// A request that is not answered to the end, until it is dropped.
-struct Running(Arc<Activity>);
-
-impl Running {
-    fn begin(activity: &Arc<Activity>, version: Version) -> Self {
-        let mut state = activity.state();
-        state.running += 1;
-        state.head_since = None;
-        state.version = Some(version);
-        Self(Arc::clone(activity))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.running = state.running.saturating_sub(1);
-        state.quiet_since = Instant::now();
-    }
-}
-
 /// A connection's socket. Its place is free again when it is closed.
 struct Socket {
     stream: TcpStream,
@@ -300,30 +191,7 @@ where
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(self.peer));
         let answer = self.router.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| Body::new(Answer { body, _running: running }))) })
-    }
-}
-
-/// The body of an answer. The request is over when it has been handed on.
-struct Answer {
-    body: Body,
-    _running: Running,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        Box::pin(async move { Ok(answer.await?.map(|body| Body::new(Answer::new(body, running)))) })
     }
 }
 

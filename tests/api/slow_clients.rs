@@ -176,15 +176,74 @@ async fn requests_may_come_at_once_and_are_answered_in_turn() {
     assert!(!told.contains("200 OK"), "{told}");
 }
 
+/// A client of HTTP/2 (RFC 9113) that lets the server send so many bytes of each answer, unless it says more.
+async fn speak_http_2(server: &TestServer, window: u32) -> Raw {
+    let mut client = Raw::connect(server).await;
+    let settings = [&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4][..], &window.to_be_bytes()].concat();
+    client.say([&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat()).await;
+    client
+}
+
+/// The frame of a GET that ends its stream (RFC 7541), on the connection's first stream.
+fn get(path: &str) -> Vec<u8> {
+    let length = |text: &[u8]| u8::try_from(text.len()).expect("less than 127 bytes");
+    let fields = [b"\x82\x86\x04", &[length(path.as_bytes())][..], path.as_bytes(), b"\x41\x01x"].concat();
+    [&[0, 0, length(&fields), 1, 5, 0, 0, 0, 1][..], &fields].concat()
+}
+
+const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+
+/// Sends pings and reads their answers, until the server has had enough.
+async fn ping_until_closed(mut client: Raw) {
+    let mut buffer = [0; 1024];
+    let closed = async {
+        loop {
+            let read = timeout(Duration::from_millis(20), client.0.read(&mut buffer)).await;
+            if matches!(read, Ok(Ok(0) | Err(_))) || client.0.write_all(&PING).await.is_err() {
+                break;
+            }
+        }
+    };
+    soon(closed).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn http_2_is_spoken_to_who_knows_it_and_idles_no_longer() {
     let server = without_idlers().await;
-    let mut client = Raw::connect(&server).await;
-    // The preface, empty settings, and a GET of /health that ends its stream, by RFC 9113 and 7541.
-    let fields = [&b"\x82\x86\x04\x07/health\x41\x01x"[..]].concat();
-    let length = u8::try_from(fields.len()).expect("a short head");
-    let request = [&[0, 0, length, 1, 5, 0, 0, 0, 1][..], &fields].concat();
-    client.say([&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0], &request].concat()).await;
+    let mut client = speak_http_2(&server, 65_535).await;
+    client.say(get("/health")).await;
     client.until(OK).await;
     client.rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_keep_no_connection_open() {
+    let server = without_idlers().await;
+    let mut client = speak_http_2(&server, 65_535).await;
+    client.say(get("/health")).await;
+    client.until(OK).await;
+    ping_until_closed(client).await;
+    // Nor one on which nothing was ever asked.
+    ping_until_closed(speak_http_2(&impatient().await, 65_535).await).await;
+}
+
+/// A client decides how much of an answer it lets in: nothing, a byte, or the first part of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lets_nothing_in_is_cut_off() {
+    let server = TestServer::start_with(|config| {
+        config.server.request_timeout = Duration::from_secs(1);
+        config.server.keep_alive_timeout = Duration::from_secs(2);
+    })
+    .await;
+    for (path, window) in [
+        ("/health", 0),
+        ("/health", 1),
+        ("/docs/swagger-ui-bundle.js", 0),
+        ("/docs/swagger-ui-bundle.js", 1),
+        ("/docs/swagger-ui-bundle.js", 65_535),
+    ] {
+        let mut client = speak_http_2(&server, window).await;
+        client.say(get(path)).await;
+        ping_until_closed(client).await;
+    }
 }
