@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +10,6 @@ use anyhow::{Context, ensure};
 use clap::{Subcommand, ValueEnum};
 use mercato::domain::sources::{Sources, SystemSources};
 use mercato::services::{tokens, vault};
-use pem::Pem;
 
 use super::tools::print;
 
@@ -66,6 +65,8 @@ impl Keys {
 fn rotate(file: &Path, stage: Stage) -> anyhow::Result<ExitCode> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut keys = pem::parse_many(&text).with_context(|| format!("{} holds no keys in PEM", file.display()))?;
+    // Two keys look alike, so the file says which of the steps between the first and the last it is at.
+    let is_signing = text.lines().any(|line| line == SIGNING);
     let next = match stage {
         Stage::Publish => {
             ensure!(
@@ -83,6 +84,7 @@ fn rotate(file: &Path, stage: Stage) -> anyhow::Result<ExitCode> {
                 "there must be two keys, and there are {}: begin with --stage publish",
                 keys.len()
             );
+            ensure!(!is_signing, "the new key signs already: go on with --stage retire");
             keys.rotate_right(1);
             "The new key signs. Restart every replica, wait an hour until all tokens of the old one have ended, and go on \
              with --stage retire."
@@ -93,23 +95,43 @@ fn rotate(file: &Path, stage: Stage) -> anyhow::Result<ExitCode> {
                 "there must be two keys, and there are {}: begin with --stage publish",
                 keys.len()
             );
+            ensure!(is_signing, "the new key does not sign yet: go on with --stage sign");
             keys.truncate(1);
             "The old key is forgotten. Restart every replica."
         }
     };
-    replace(file, &keys)?;
+    let line_ends = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    let keys = pem::encode_many_config(&keys, line_ends);
+    replace(file, &if matches!(stage, Stage::Sign) { format!("{SIGNING}\n{keys}") } else { keys })?;
     println!("{next}");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Replaces the file in one step, so that whoever reads it sees the keys of before or those of after.
-fn replace(file: &Path, keys: &[Pem]) -> anyhow::Result<()> {
-    let line_ends = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+/// A line in front of the keys (RFC 7468, section 2, has readers pass by it), once the new one signs.
+const SIGNING: &str = "# The first key signs, and is the new one.";
+
+/// Replaces the file in one step, so that whoever reads it sees the keys of before or those of after. Who may read it stays
+/// the same.
+fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
     let new = file.with_extension("new");
     let mut options = fs::OpenOptions::new();
     let opened = options.write(true).create_new(true).mode(0o600).open(&new);
-    let mut written = opened.with_context(|| format!("cannot write {}", new.display()))?;
-    written.write_all(pem::encode_many_config(keys, line_ends).as_bytes())?;
-    written.sync_all()?;
-    fs::rename(&new, file).with_context(|| format!("cannot replace {}", file.display()))
+    let opened = opened.with_context(|| format!("cannot write {}", new.display()))?;
+    let replaced = fill(opened, text, &fs::metadata(file)?).and_then(|()| Ok(fs::rename(&new, file)?));
+    if replaced.is_err() {
+        // Otherwise it would be in the way of the next attempt.
+        fs::remove_file(&new)?;
+    }
+    replaced.with_context(|| format!("cannot replace {}", file.display()))
+}
+
+/// Writes a new file for those who may read the old one.
+fn fill(mut new: fs::File, text: &str, old: &fs::Metadata) -> anyhow::Result<()> {
+    new.write_all(text.as_bytes())?;
+    let own = new.metadata()?;
+    if (own.uid(), own.gid()) != (old.uid(), old.gid()) {
+        fchown(&new, Some(old.uid()), Some(old.gid())).context("it belongs to somebody else; do this as its owner")?;
+    }
+    new.set_permissions(old.permissions())?;
+    Ok(new.sync_all()?)
 }

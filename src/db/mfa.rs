@@ -54,11 +54,12 @@ pub async fn enable(
     tx.tx().find(update.returning(UserRow::as_returning())).await
 }
 
-/// Uses up the code of a time step, and those of all earlier ones; false when it was used before. The secret is sealed anew,
-/// because keys change.
-pub async fn use_step(tx: &TenantTx, id: Uuid, step: i64, sealed: Vec<u8>) -> Result<bool> {
+/// Uses up the code of a time step, and those of all earlier ones; false when it was used before, or when the secret is no
+/// longer the one that was checked. The secret is sealed anew, because keys change.
+pub async fn use_step(tx: &TenantTx, id: Uuid, step: i64, checked: Option<Vec<u8>>, sealed: Vec<u8>) -> Result<bool> {
     let unused = users::mfa_last_step.is_null().or(users::mfa_last_step.lt(Some(step)).assume_not_null());
-    let usable = users::id.eq(id).and(users::mfa_enabled.eq(true)).and(unused);
+    let current = users::mfa_enabled.eq(true).and(users::mfa_secret.eq(checked));
+    let usable = users::id.eq(id).and(current).and(unused);
     let used = (users::mfa_last_step.eq(Some(step)), users::mfa_secret.eq(Some(sealed)));
     Ok(tx.tx().execute(diesel::update(users::table.filter(usable)).set(used)).await? == 1)
 }

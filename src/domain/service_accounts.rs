@@ -1,12 +1,5 @@
 //! Service accounts: what machines may do for a shop.
 
-use std::fmt;
-
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
-use uuid::Uuid;
-
 use crate::error::{Error, Result};
 
 /// How long a key is good when nothing is said, in days.
@@ -22,15 +15,15 @@ pub enum Scope {
     ProductsRead,
     /// Creating and changing products.
     ProductsWrite,
-    /// Reading the stock.
+    /// Reading the stock, and the products that it is of.
     InventoryRead,
     /// Changing the stock.
     InventoryWrite,
-    /// Reading orders and their payments.
+    /// Reading orders, what was bought with them, and their payments.
     OrdersRead,
     /// Creating, moving and cancelling orders.
     OrdersWrite,
-    /// Asking for payments, and giving money back.
+    /// Asking for payments, and giving money back. Their orders are for [`Self::OrdersRead`].
     PaymentsWrite,
 }
 
@@ -113,52 +106,6 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// A service account's key: where the account is, and a secret of which only the hash is stored.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct ServiceKey {
-    /// The shop.
-    pub tenant: Uuid,
-    /// The account.
-    pub account: Uuid,
-    /// What nobody else knows.
-    pub secret: [u8; 32],
-}
-
-impl ServiceKey {
-    /// What keys begin with, so that scanners of leaked secrets know them.
-    pub const PREFIX: &'static str = "svc_";
-
-    /// The key as it is sent.
-    #[must_use]
-    pub fn encode(self) -> String {
-        let bytes = [self.tenant.as_bytes().as_slice(), self.account.as_bytes(), &self.secret].concat();
-        format!("{}{}", Self::PREFIX, URL_SAFE_NO_PAD.encode(bytes))
-    }
-
-    /// Reads what was sent.
-    #[must_use]
-    pub fn decode(text: &str) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(Self::PREFIX)?).ok()?;
-        let (tenant, rest) = bytes.split_at_checked(16)?;
-        let (account, secret) = rest.split_at_checked(16)?;
-        let secret = secret.try_into().ok()?;
-        Some(Self { tenant: Uuid::from_slice(tenant).ok()?, account: Uuid::from_slice(account).ok()?, secret })
-    }
-
-    /// What is stored. The secret has 256 random bits: a plain hash of it cannot be guessed.
-    #[must_use]
-    pub fn hash(self) -> String {
-        hex::encode(Sha256::digest(self.secret))
-    }
-}
-
-/// Without the secret.
-impl fmt::Debug for ServiceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServiceKey").field("account", &self.account).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,16 +120,5 @@ mod tests {
         }
         assert_eq!(Scopes::from_iter(Scope::ALL).iter().count(), 7);
         assert!(Scopes::default().check(Some(Scope::ProductsRead)).is_err());
-    }
-
-    #[test]
-    fn keys_are_read_as_they_were_written_and_never_shown() {
-        let key = ServiceKey { tenant: Uuid::from_u128(1), account: Uuid::from_u128(2), secret: [3; 32] };
-        let text = key.encode();
-        assert_eq!(ServiceKey::decode(&text), Some(key));
-        for broken in ["", "svc_", "rt_AAAA", &text[1..], &text[..text.len() - 2], &format!("{text}AA")] {
-            assert_eq!(ServiceKey::decode(broken), None, "{broken}");
-        }
-        assert!(!format!("{key:?}").contains('3'));
     }
 }

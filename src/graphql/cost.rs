@@ -1,8 +1,9 @@
 //! What an operation costs, told from its document and variables before it runs.
 //!
-//! Every object that is asked for counts one, and twenty plain fields of an object one more. A page counts as many objects as it may hold:
-//! `products(first: 50) { nodes { price { amount } } }` costs 101. A mutation counts ten more, and the least that anything
-//! costs is one.
+//! Every object that is asked for counts one, and twenty plain fields of an object one more. A page counts as many objects as
+//! it may hold: `products(first: 50) { nodes { price { amount } } }` costs 101. A list that is no page counts three, and what a
+//! page skips counts as well, because PostgreSQL has to pass by it. Asking for the schema has a price of its own. A mutation
+//! counts ten more, and the least that anything costs is one.
 
 use async_graphql::parser::types::{
     ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
@@ -10,7 +11,7 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Request, Value, Variables};
 
 use crate::domain::limits::Charge;
-use crate::domain::page::{DEFAULT_PAGE, MAX_PAGE};
+use crate::domain::page::{DEFAULT_PAGE, MAX_OFFSET, MAX_PAGE};
 use crate::error::{Error, Result, whole_seconds};
 use crate::graphql::selected;
 
@@ -19,6 +20,16 @@ const MAX_COST: u32 = 5_000;
 
 /// How many plain fields cost as much as an object.
 const PLAIN_FIELDS: u32 = 20;
+
+/// Lists that are no pages, and as how many objects each of theirs counts: about as many as most have.
+const LISTS: [&str; 3] = ["items", "refunds", "statusHistory"];
+const LISTED: u32 = 3;
+
+/// How many rows that a page skips cost as much as an object.
+const SKIPPED: u32 = 250;
+
+/// What asking for the schema costs, beside one for each field: it is all lists of lists.
+const INTROSPECTION: u32 = 200;
 
 /// What counting a list costs: it is a query of its own, under every alias.
 const COUNT: u32 = 20;
@@ -87,12 +98,23 @@ impl Pricing<'_> {
         if set.items.is_empty() {
             return if field.name.node == "totalCount" { COUNT } else { 0 };
         }
+        if matches!(field.name.node.as_str(), "__schema" | "__type") {
+            return self.fields(set).saturating_add(INTROSPECTION);
+        }
         let plain = self.sum(set, &|field| u32::from(field.selection_set.node.items.is_empty())) / PLAIN_FIELDS;
-        let below = self.set(set, self.page(field)).saturating_add(1 + plain);
+        // What is out of range, here and below, is refused by name when it runs.
+        let skipped = self.argument(field, "offset").unwrap_or_default().min(MAX_OFFSET.unsigned_abs()) / SKIPPED;
+        let below = self.set(set, self.page(field)).saturating_add(1 + plain).saturating_add(skipped);
         match field.name.node.as_str() {
             "nodes" | "edges" => below.saturating_mul(page.max(1)),
+            list if LISTS.contains(&list) => below.saturating_mul(LISTED),
             _ => below,
         }
+    }
+
+    /// How many fields there are on all levels.
+    fn fields(&self, set: &SelectionSet) -> u32 {
+        self.sum(set, &|field| self.fields(&field.selection_set.node).saturating_add(1))
     }
 
     /// How many fields there are on this level, those of fragments among them.
@@ -114,17 +136,18 @@ impl Pricing<'_> {
 
     /// How many rows a field's page may hold, as far as its arguments tell.
     fn page(&self, field: &Field) -> u32 {
-        let asked = |name: &str| {
-            let (_, value) = field.arguments.iter().find(|(argument, _)| argument.node == name)?;
-            let value = value.node.clone().into_const_with(|variable| self.variable(&variable).ok_or(()));
-            match value {
-                Ok(Value::Number(number)) => number.as_i64(),
-                _ => None,
-            }
-        };
-        let rows = asked("first").or_else(|| asked("last")).unwrap_or(DEFAULT_PAGE.into());
-        // What is out of range is refused by name, when it runs.
-        u32::try_from(rows.clamp(0, MAX_PAGE.into())).unwrap_or_default()
+        let rows = self.argument(field, "first").or_else(|| self.argument(field, "last"));
+        rows.map_or(DEFAULT_PAGE.unsigned_abs(), |rows| rows.min(MAX_PAGE.unsigned_abs()))
+    }
+
+    /// A number that is given as an argument; less than nothing counts as nothing.
+    fn argument(&self, field: &Field, name: &str) -> Option<u32> {
+        let (_, value) = field.arguments.iter().find(|(argument, _)| argument.node == name)?;
+        let value = value.node.clone().into_const_with(|variable| self.variable(&variable).ok_or(()));
+        match value {
+            Ok(Value::Number(number)) => Some(u32::try_from(number.as_i64()?.max(0)).unwrap_or(u32::MAX)),
+            _ => None,
+        }
     }
 
     fn variable(&self, name: &str) -> Option<Value> {
@@ -140,7 +163,10 @@ impl Pricing<'_> {
 
 #[cfg(test)]
 mod tests {
-    use async_graphql::parser::parse_query;
+    use std::collections::{BTreeSet, HashMap};
+
+    use async_graphql::parser::types::{BaseType, TypeKind, TypeSystemDefinition};
+    use async_graphql::parser::{parse_query, parse_schema};
     use serde_json::json;
 
     use super::*;
@@ -180,6 +206,48 @@ mod tests {
         assert_eq!(cost("{ products(first: 10) { totalCount } }"), 21);
         let nested = "{ users(first: 100) { nodes { orders(first: 100) { nodes { id } } } } }";
         assert_eq!(cost(nested), 1 + 100 * (1 + 1 + 100));
+    }
+
+    #[test]
+    fn lists_that_are_no_pages_and_what_is_skipped_count() {
+        assert_eq!(cost("{ order { items { sku priceAtTime { amount } } } }"), 1 + 3 * 2);
+        assert_eq!(cost("{ products(first: 10, offset: 249) { nodes { id } } }"), 11);
+        assert_eq!(cost("{ products(first: 10, offset: 1000000) { nodes { id } } }"), 4011);
+        assert_eq!(cost_with("query($o: Int) { products(offset: $o) { totalCount } }", json!({"o": 2500})), 31);
+        assert_eq!(cost("{ products(first: 10, offset: -5) { nodes { id } } }"), 11);
+    }
+
+    #[test]
+    fn the_schema_has_its_price() {
+        assert_eq!(cost("{ __schema { types { ...T } } } fragment T on __Type { name fields { name } }"), 204);
+        assert_eq!(cost(&format!("{{ __type(name: \"Order\") {{ fields {{ {} }} }} }}", "name ".repeat(1000))), 1201);
+    }
+
+    /// Whoever adds a list to the schema says what it costs.
+    #[test]
+    fn every_list_of_objects_has_a_price() {
+        let schema = parse_schema(crate::graphql::sdl()).unwrap();
+        let types = schema.definitions.iter().filter_map(|definition| match definition {
+            TypeSystemDefinition::Type(definition) => Some(&definition.node),
+            _ => None,
+        });
+        let objects = types.filter_map(|of| match &of.kind {
+            TypeKind::Object(object) => Some((of.name.node.as_str(), &object.fields)),
+            _ => None,
+        });
+        let objects: HashMap<_, _> = objects.collect();
+        let mut lists = BTreeSet::new();
+        for field in objects.values().flat_map(|fields| fields.iter()) {
+            let BaseType::List(inner) = &field.node.ty.node.base else { continue };
+            if let BaseType::Named(name) = &inner.base
+                && objects.contains_key(name.as_str())
+            {
+                lists.insert(field.node.name.node.as_str());
+            }
+        }
+        // A caller's own mistakes are free.
+        assert!(lists.remove("nodes") && lists.remove("edges") && lists.remove("userErrors"));
+        assert_eq!(lists.into_iter().collect::<Vec<_>>(), LISTS);
     }
 
     #[test]

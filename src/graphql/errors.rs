@@ -144,7 +144,7 @@ pub fn complete(errors: &mut [ServerError], request_id: &RequestId, is_mutation:
 
 /// Cuts down what the library says of a document. It may quote a name as long as the body; and where the parser gives up, it
 /// quotes the whole line, in which there may be a password: then what was expected must do.
-fn make_short(message: &mut String) {
+pub fn make_short(message: &mut String) {
     const LONGEST: usize = 500;
     let expected = |message: &str| Some(message.strip_prefix(" --> ")?.rsplit_once("\n  = ")?.1.to_owned());
     if let Some(expected) = expected(message) {

@@ -96,10 +96,7 @@ impl Engine {
             return self.replayed(key, &claim).await?.ok_or_else(gone);
         }
         if keyed.has_effect().await {
-            let response = self.finish(&keyed, &claim, response).await?;
-            // What a service announced when it had done its work, others can see only now.
-            self.services.work.notify_one();
-            return Ok(response);
+            return self.finish(&keyed, &claim, response).await;
         }
         // Another one that was refused alike may have been quicker; then its answer is the first.
         if is_refusal(&response) && !self.services.db.keep_answer(&claim, self.sealed(&claim, &response)?).await? {

@@ -132,8 +132,8 @@ impl MfaMutation {
         }
     }
 
-    /// Takes one's own second factor away. Where admins must have one, nothing but setting up another is possible then. Requires
-    /// CUSTOMER, MERCHANT or ADMIN.
+    /// Takes one's own second factor away, which ends all of one's sessions, this one too: log in again. Where admins must have
+    /// one, nothing but setting up another is possible then. Requires CUSTOMER, MERCHANT or ADMIN.
     #[graphql(guard = "Access::User")]
     async fn mfa_disable(&self, ctx: &Context<'_>, input: MfaDisableInput) -> async_graphql::Result<MfaDisablePayload> {
         let request = ctx.request();

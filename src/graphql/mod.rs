@@ -27,7 +27,7 @@ use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, Opera
 use async_graphql::{EmptySubscription, MergedObject, Request, Response, SDLExportOptions, SchemaBuilder, Value};
 use chrono::{DateTime, Utc};
 
-pub use errors::{code, error_response};
+pub use errors::{code, error_response, make_short};
 
 use crate::domain::actor::Caller;
 use crate::error::Error;

@@ -113,7 +113,7 @@ impl OrderItem {
         Id(self.0.product_id)
     }
 
-    /// What was bought. Null for customers when it is no longer sold.
+    /// What was bought. When it is no longer sold, null for customers, and for service accounts that may not read products.
     async fn product(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Product>> {
         Ok(visible(&ctx.request().caller, Some(self.row(ctx).await?)))
     }

@@ -237,7 +237,8 @@ impl ProductQuery {
 
 /// The product, if this caller may know of it.
 pub fn visible(caller: &Caller, product: Option<ProductRow>) -> Option<Product> {
-    product.filter(|product| product.is_active || caller.is_staff()).map(Product)
+    let sees_all = caller.is_staff() && caller.check_scope(Some(Scope::ProductsRead)).is_ok();
+    product.filter(|product| product.is_active || sees_all).map(Product)
 }
 
 /// A new product.

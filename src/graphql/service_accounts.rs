@@ -23,15 +23,15 @@ pub enum ServiceScope {
     ProductsRead,
     /// Creating and changing products.
     ProductsWrite,
-    /// Reading the stock.
+    /// Reading the stock, and the products that it is of.
     InventoryRead,
     /// Changing the stock.
     InventoryWrite,
-    /// Reading orders and their payments.
+    /// Reading orders, what was bought with them, and their payments.
     OrdersRead,
     /// Creating, moving and cancelling orders.
     OrdersWrite,
-    /// Asking for payments, and giving money back.
+    /// Asking for payments, and giving money back. To read their orders takes `ORDERS_READ`.
     PaymentsWrite,
 }
 

@@ -17,9 +17,12 @@ pub fn of_client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr
     }
     let lines: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
     for line in lines.into_iter().rev() {
-        for entry in line.to_str().unwrap_or_default().rsplit(',') {
+        // What is no text may stand beside what a proxy has written.
+        for entry in line.as_bytes().rsplit(|byte| *byte == b',') {
             // Whoever wrote something else here is not to be believed any further.
-            let Some(address) = parse(entry.trim()) else { return client };
+            let Some(address) = std::str::from_utf8(entry).ok().and_then(|entry| parse(entry.trim())) else {
+                return client;
+            };
             client = address;
             if !is_trusted(&client) {
                 return client;
@@ -38,13 +41,15 @@ fn parse(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn client(peer: &str, lines: &[&str]) -> String {
         let trusted = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(FORWARDED_FOR, line.parse().unwrap());
+            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
         of_client(peer.parse().unwrap(), &headers, &trusted).to_string()
     }
@@ -65,6 +70,8 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["10.9.9.9, 10.2.3.4"]), "10.9.9.9");
         assert_eq!(client("10.0.0.1", &["1.1.1.1, nonsense, 10.2.3.4"]), "10.2.3.4");
         assert_eq!(client("10.0.0.1", &[""]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["\u{ff}, 198.51.100.1"]), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", &["1.1.1.1, \u{ff}"]), "10.0.0.1");
     }
 
     #[test]

@@ -45,12 +45,28 @@ impl Refusal {
     }
 }
 
+/// What keeps an operation from being run.
+#[derive(Debug)]
+pub enum Unfit {
+    /// The request is malformed, or for nobody.
+    Request(Refusal),
+    /// The request is well-formed, and its document is not.
+    Document(ServerError),
+}
+
+impl From<Refusal> for Unfit {
+    fn from(refusal: Refusal) -> Self {
+        Self::Request(refusal)
+    }
+}
+
 /// A response that says nothing but this error.
 pub fn refuse(mut error: ServerError, code: &str, request_id: &RequestId) -> Answer {
     let mut extensions = ErrorExtensionValues::default();
     extensions.set("code", code);
     extensions.set("requestId", request_id.as_str());
     extensions.set("retryable", false);
+    graphql::make_short(&mut error.message);
     error.extensions = Some(extensions);
     Answer::from_errors(vec![error])
 }

@@ -23,7 +23,7 @@ use crate::domain::actor::{Caller, RequestId};
 use crate::error::Code;
 use crate::graphql;
 use crate::http::accept::Format;
-use crate::http::errors::Refusal;
+use crate::http::errors::{Refusal, Unfit};
 use crate::http::params::{Params, check_content_type};
 use crate::http::{HttpState, document, errors, graphiql};
 use crate::services::auth::Identified;
@@ -93,11 +93,11 @@ async fn answer(
         Ok(caller) => {
             let answered = match params.await {
                 Ok(params) => run(http, &caller, params, method).await,
-                Err(refusal) => Err(refusal),
+                Err(refusal) => Err(refusal.into()),
             };
             match answered {
-                Err(refusal) => charged(http, &caller, refusal).await,
-                answered => answered,
+                Ok(answer) => Ok(answer),
+                Err(unfit) => refused(http, &caller, unfit).await,
             }
         }
         Err(error) => Ok(graphql::error_response(error, request_id)),
@@ -105,12 +105,14 @@ async fn answer(
     respond(format, outcome, request_id)
 }
 
-/// Charges a request that is refused before anybody knows its cost: finding that out is not free either.
-async fn charged(http: &HttpState, caller: &Caller, refusal: Refusal) -> Result<Answer, Refusal> {
-    const REFUSED: u32 = 10;
-    match http.engine.services.limits.charge(caller, REFUSED).await {
-        Ok(()) => Err(refusal),
-        Err(error) => Ok(graphql::error_response(Arc::new(error), &caller.request_id)),
+/// Charges a request that is refused before it is run, and says what is wrong with it.
+async fn refused(http: &HttpState, caller: &Caller, unfit: Unfit) -> Result<Answer, Refusal> {
+    if let Err(error) = http.engine.services.limits.charge_malformed(caller).await {
+        return Ok(graphql::error_response(Arc::new(error), &caller.request_id));
+    }
+    match unfit {
+        Unfit::Request(refusal) => Err(refusal),
+        Unfit::Document(error) => Ok(errors::refuse(error, Code::ValidationError.as_str(), &caller.request_id)),
     }
 }
 
@@ -132,32 +134,30 @@ async fn read(request: Request) -> Result<Params, Refusal> {
 }
 
 /// Runs the operation of a well-formed request.
-async fn run(http: &HttpState, caller: &Caller, params: Params, method: Method) -> Result<Answer, Refusal> {
+async fn run(http: &HttpState, caller: &Caller, params: Params, method: Method) -> Result<Answer, Unfit> {
     let document = http.documents.resolve(params.query.as_deref(), &params.extensions).await?;
     document::check_variables(&params.variables).map_err(|wrong| Refusal::malformed(format!("variables: {wrong}")))?;
-    let selected = document.as_ref().and_then(|parsed| graphql::selected(parsed, params.operation_name.as_deref()));
+    let selected = graphql::selected(&document, params.operation_name.as_deref());
     let kind = selected.map(|operation| operation.ty);
     if method == Method::Get && kind == Some(OperationType::Mutation) {
-        return Err(Refusal::new(Code::MethodNotAllowed, "GET changes nothing: send mutations by POST"));
+        return Err(Refusal::new(Code::MethodNotAllowed, "GET changes nothing: send mutations by POST").into());
     }
-    let answer = match selected.and_then(|operation| document::missing_variable(operation, &params.variables)) {
-        Some(error) => errors::refuse(error, Code::ValidationError.as_str(), &caller.request_id),
-        None => http.engine.execute(caller.clone(), operation(params, document)).await,
-    };
+    if let Some(missing) = selected.and_then(|operation| document::missing_variable(operation, &params.variables)) {
+        return Err(Unfit::Document(missing));
+    }
+    let answer = http.engine.execute(caller.clone(), operation(params, document)).await;
     if let Some(kind) = kind.and_then(counted) {
         http.engine.services.metrics.graphql_operation(kind, answer.errors.is_empty());
     }
     Ok(answer)
 }
 
-/// The request as the engine takes it. Without a parsed document it parses the text again, to say what is wrong with it.
-fn operation(params: Params, document: Option<Arc<ExecutableDocument>>) -> Operation {
+/// The request as the engine takes it.
+fn operation(params: Params, document: Arc<ExecutableDocument>) -> Operation {
     let mut operation = Operation::new(params.query.unwrap_or_default()).variables(params.variables);
     operation.operation_name = params.operation_name;
     operation.extensions = params.extensions;
-    if let Some(document) = document {
-        operation.set_parsed_query(Arc::unwrap_or_clone(document));
-    }
+    operation.set_parsed_query(Arc::unwrap_or_clone(document));
     operation
 }
 

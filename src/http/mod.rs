@@ -80,7 +80,7 @@ pub fn router(http: &Arc<HttpState>) -> Router {
     let identify = from_fn_with_state(Arc::clone(http), request::identify);
     // Answers depend on who asks, which caches between us and the client do not know.
     let private = SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let rest = rest::router().with_state(Arc::clone(&http.engine)).layer(identify.clone()).merge(health::routes());
+    let rest = rest::router(&http.engine).layer(identify.clone()).merge(health::routes());
     let routes = Router::new()
         .merge(graphql::routes().layer(identify))
         .nest("/api/v1", rest)

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::clients::redis::Redis;
 use crate::error::Code;
 use crate::http::document::{asks_for_the_schema, check_nesting, check_size};
-use crate::http::errors::Refusal;
+use crate::http::errors::{Refusal, Unfit};
 
 /// The longest document that is parsed, in bytes. `GraphiQL`'s introspection takes two thousand.
 const MAX_TEXT: usize = 64 * 1024;
@@ -65,55 +65,47 @@ impl Documents {
         Self { parsed, shared, introspection }
     }
 
-    /// The document of a request that has its text, its hash in the extensions, or both; none when the text does not
-    /// parse, which execution then explains. With both, it is registered.
-    pub async fn resolve(
-        &self,
-        text: Option<&str>,
-        extensions: &Extensions,
-    ) -> Result<Option<Arc<ExecutableDocument>>, Refusal> {
+    /// The document of a request that has its text, its hash in the extensions, or both. With both, it is registered.
+    pub async fn resolve(&self, text: Option<&str>, extensions: &Extensions) -> Result<Arc<ExecutableDocument>, Unfit> {
         let wanted = persisted_hash(extensions)?;
         let Some(text) = text else {
             let hash = wanted.ok_or_else(|| Refusal::malformed("query: is missing; send the document's text"))?;
-            return self.find(hash).await.map(Some).ok_or_else(not_found);
+            return Ok(self.find(hash).await.ok_or_else(not_found)?);
         };
         if text.len() > MAX_TEXT {
-            return Err(Refusal::malformed(format!("query: must be at most {MAX_TEXT} bytes long")));
+            return Err(Refusal::malformed(format!("query: must be at most {MAX_TEXT} bytes long")).into());
         }
         let hash = Sha256::digest(text).into();
         if wanted.is_some_and(|wanted| wanted != hash) {
-            return Err(Refusal::malformed("extensions.persistedQuery.sha256Hash: is not the SHA-256 of the query"));
+            let wrong = "extensions.persistedQuery.sha256Hash: is not the SHA-256 of the query";
+            return Err(Refusal::malformed(wrong).into());
         }
         let document = self.parse(hash, text)?;
-        if wanted.is_some() && document.is_some() {
+        if wanted.is_some() {
             // When Redis is gone, which it says itself, the document stays with this replica.
             let _ = self.shared.set(&key(hash), text.as_bytes(), SHARED_FOR).await;
         }
         Ok(document)
     }
 
-    fn parse(&self, hash: Hash, text: &str) -> Result<Option<Arc<ExecutableDocument>>, Refusal> {
+    fn parse(&self, hash: Hash, text: &str) -> Result<Arc<ExecutableDocument>, Unfit> {
         if let Some(parsed) = self.parsed.get(&hash) {
-            return Ok(Some(parsed.document));
+            return Ok(parsed.document);
         }
         let refuse = |wrong| Refusal::malformed(format!("query: {wrong}"));
         check_nesting(text).map_err(refuse)?;
-        let Ok(document) = parse_query(text) else {
-            return Ok(None);
-        };
+        let document = parse_query(text).map_err(|error| Unfit::Document(error.into()))?;
         check_size(&document).map_err(refuse)?;
         if !self.introspection && asks_for_the_schema(&document) {
-            return Err(Refusal::new(
-                Code::Forbidden,
-                "introspection is switched off: __schema and __type are not answered",
-            ));
+            let off = "introspection is switched off: __schema and __type are not answered";
+            return Err(Refusal::new(Code::Forbidden, off).into());
         }
         let parsed = Parsed {
             document: Arc::new(document),
             weight: u32::try_from(text.len()).unwrap_or(u32::MAX).max(MIN_WEIGHT),
         };
         self.parsed.insert(hash, parsed.clone());
-        Ok(Some(parsed.document))
+        Ok(parsed.document)
     }
 
     /// The document of that hash, if this replica has seen it or any has registered it.
@@ -125,7 +117,7 @@ impl Documents {
         let text = String::from_utf8(found).ok()?;
         // What others may write to is not taken at its word.
         let genuine = Hash::from(Sha256::digest(&text)) == hash;
-        genuine.then(|| self.parse(hash, &text).ok().flatten()).flatten()
+        if genuine { self.parse(hash, &text).ok() } else { None }
     }
 }
 

@@ -20,6 +20,10 @@ mod values;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use openapi::{openapi, openapi_json};
@@ -27,18 +31,45 @@ pub use openapi::{openapi, openapi_json};
 use crate::error::Code;
 use crate::graphql::Engine;
 use crate::rest::envelope::Failure;
+use crate::services::auth::Identified;
 
 /// Routes together with their documentation.
 type Routes = OpenApiRouter<Arc<Engine>>;
 
-/// All routes, relative to `/api/v1`. Requests must carry an [`Identified`](crate::services::auth::Identified).
-pub fn router() -> Router<Arc<Engine>> {
-    let (router, _) = routes().split_for_parts();
-    router.fallback(no_such_route).method_not_allowed_fallback(no_such_method)
+/// All routes, relative to `/api/v1`. Requests must carry an [`Identified`].
+pub fn router<S>(engine: &Arc<Engine>) -> Router<S> {
+    let (operations, _) = operations().split_for_parts();
+    let (webhooks, _) = payments::webhooks().split_for_parts();
+    let charged = from_fn_with_state(Arc::clone(engine), charge_malformed);
+    let router = operations.layer(charged).merge(webhooks).fallback(no_such_route);
+    router.method_not_allowed_fallback(no_such_method).with_state(Arc::clone(engine))
+}
+
+/// Charges requests that are refused before an operation is run. Stripe pays nothing.
+async fn charge_malformed(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
+    let identified = request.extensions().get().cloned();
+    let response = next.run(request).await;
+    let malformed = [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNSUPPORTED_MEDIA_TYPE];
+    let (true, Some(Identified(Ok(caller)))) = (malformed.contains(&response.status()), identified) else {
+        return response;
+    };
+    // What was run has been charged already, whatever came of it.
+    if caller.meter.get().is_some() {
+        return response;
+    }
+    match engine.services.limits.charge_malformed(&caller).await {
+        Ok(()) => response,
+        Err(error) => Failure::from(error).into_response(),
+    }
 }
 
 fn routes() -> Routes {
-    OpenApiRouter::with_openapi(openapi::frame())
+    OpenApiRouter::with_openapi(openapi::frame()).merge(operations()).merge(payments::webhooks())
+}
+
+/// The routes that run an operation each.
+fn operations() -> Routes {
+    OpenApiRouter::new()
         .merge(tenants::routes())
         .merge(auth::routes())
         .merge(mfa::routes())

@@ -26,9 +26,14 @@ operations! {
     CREATE = "paymentIntentCreate";
 }
 
-/// The routes of this file.
+/// The routes of this file that run operations.
 pub fn routes() -> Routes {
-    OpenApiRouter::new().routes(routes!(create_intent)).routes(routes!(receive))
+    OpenApiRouter::new().routes(routes!(create_intent))
+}
+
+/// Where Stripe posts to.
+pub fn webhooks() -> Routes {
+    OpenApiRouter::new().routes(routes!(receive))
 }
 
 /// Where a payment stands.

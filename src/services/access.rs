@@ -46,7 +46,12 @@ impl Access {
     /// Refuses a token whose session, or whose user's access, has ended.
     pub async fn check(&self, grant: &Grant) -> Result<()> {
         const ENDED: Error = Error::Unauthenticated("the token is not valid, or no longer; log in again");
-        let version = self.version(grant.tenant_id, grant.user_id).await?;
+        let (tenant, user) = (grant.tenant_id, grant.user_id);
+        let mut version = self.version(tenant, user).await?;
+        if version < Some(grant.version) {
+            // The token is of after a change, and what is remembered of before it.
+            version = self.asked(tenant, user).await?;
+        }
         if version != Some(grant.version) || self.has_ended(grant).await {
             return Err(ENDED);
         }
@@ -69,20 +74,24 @@ impl Access {
         if let Some(version) = self.versions.get(&(tenant, user)) {
             return Ok(version);
         }
-        let key = version_key(tenant, user);
-        let shared = self.redis.get(&key).await.ok().flatten();
+        let shared = self.redis.get(&version_key(tenant, user)).await.ok().flatten();
         let shared = shared.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse().ok());
-        let version = if shared.is_some() {
-            shared
-        } else {
-            let tx = self.db.tenant_read(tenant).await?;
-            let version = users::access_version(&tx, user).await?;
-            tx.commit().await?;
-            if let Some(version) = version {
-                let _: Result<(), RedisGone> = self.redis.set(&key, version.to_string().as_bytes(), IN_REDIS).await;
-            }
-            version
-        };
+        if shared.is_none() {
+            return self.asked(tenant, user).await;
+        }
+        self.versions.insert((tenant, user), shared);
+        Ok(shared)
+    }
+
+    /// The version that the database knows, which everybody is told.
+    async fn asked(&self, tenant: Uuid, user: Uuid) -> Result<Option<i32>> {
+        let tx = self.db.tenant_read(tenant).await?;
+        let version = users::access_version(&tx, user).await?;
+        tx.commit().await?;
+        if let Some(version) = version {
+            let key = version_key(tenant, user);
+            let _: Result<(), RedisGone> = self.redis.set(&key, version.to_string().as_bytes(), IN_REDIS).await;
+        }
         self.versions.insert((tenant, user), version);
         Ok(version)
     }

@@ -10,7 +10,7 @@ use crate::db::users;
 use crate::domain::actor::{Actor, Caller, RequestId, Role};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::limits::Meter;
-use crate::domain::service_accounts::ServiceKey;
+use crate::domain::opaque_token::OpaqueToken;
 use crate::domain::tenants::{Tenant, is_reserved};
 use crate::domain::users::normalize_email;
 use crate::error::{Error, Result};
@@ -120,13 +120,13 @@ pub async fn identify(services: &Services, origin: Origin, credentials: Result<C
 }
 
 async fn identified(services: &Services, caller: Caller, credentials: Credentials<'_>) -> Result<Caller> {
-    let by_header = named_tenant(services, &credentials).await?;
+    let by_header = named_tenant(services, &caller, &credentials).await?;
     let caller = Caller { idempotency: credentials.idempotency, ..caller };
     let Some(token) = credentials.bearer else {
         return Ok(Caller { tenant: by_header, ..caller });
     };
-    if token.starts_with(ServiceKey::PREFIX) {
-        let KnownAccount { tenant_id, id, scopes } = services.service_accounts.verify(token).await?;
+    if token.starts_with(OpaqueToken::SERVICE) {
+        let KnownAccount { tenant_id, id, scopes } = service_account(services, &caller, token).await?;
         let tenant = of_token(services, tenant_id, by_header).await?;
         let actor = Actor::User { id, role: Role::Merchant };
         return Ok(Caller { tenant: Some(tenant), actor, scopes: Some(scopes), ..caller });
@@ -149,15 +149,34 @@ async fn of_token(services: &Services, id: Uuid, by_header: Option<Tenant>) -> R
     Ok(tenant)
 }
 
-async fn named_tenant(services: &Services, credentials: &Credentials<'_>) -> Result<Option<Tenant>> {
+/// Whose key this is. The database is asked only for addresses that have not given too many wrong ones.
+async fn service_account(services: &Services, caller: &Caller, key: &str) -> Result<KnownAccount> {
+    if let Some(known) = services.service_accounts.remembered(key).await {
+        return Ok(known);
+    }
+    services.limits.check_stranger(caller.address, &caller.meter)?;
+    services.service_accounts.verify(key).await
+}
+
+/// The shop that a header calls so. The database is asked only for addresses that have not given too many wrong names.
+async fn shop(services: &Services, caller: &Caller, key: TenantKey) -> Result<Option<Tenant>> {
+    let remembered = services.directory.remembered(&key).await;
+    if remembered.is_some() {
+        return Ok(remembered);
+    }
+    services.limits.check_stranger(caller.address, &caller.meter)?;
+    services.directory.find(key).await
+}
+
+async fn named_tenant(services: &Services, caller: &Caller, credentials: &Credentials<'_>) -> Result<Option<Tenant>> {
     let by_key = match credentials.api_key {
         Some(key) => {
-            let tenant = services.directory.find(TenantKey::ApiKey(key.to_owned())).await?;
+            let tenant = shop(services, caller, TenantKey::ApiKey(key.to_owned())).await?;
             Some(tenant.ok_or(Error::Unauthenticated("the API key is not valid"))?)
         }
         None => None,
     };
-    let find = |name: &str| services.directory.find(TenantKey::Subdomain(name.to_ascii_lowercase()));
+    let find = |name: &str| shop(services, caller, TenantKey::Subdomain(name.to_ascii_lowercase()));
     let by_name = match (credentials.subdomain, credentials.host) {
         (Some(name), _) => Some(find(name).await?.ok_or(Error::not_found("Tenant"))?),
         // `www` and `api` are hosts of the platform, where shops are registered: no shop's, and no mistake.

@@ -33,6 +33,8 @@ pub struct Limits {
     leases: Cache<String, Arc<Mutex<Lease>>>,
     /// What this replica knows of quotas while Redis is gone.
     own: Cache<String, Arc<Mutex<Usage>>>,
+    /// Addresses from which too much came that was wrong, and when they may try again.
+    refused: Cache<IpAddr, (Charge, Instant)>,
     born: Instant,
 }
 
@@ -54,7 +56,8 @@ impl Limits {
         let leases = Cache::builder().max_capacity(REMEMBERED).time_to_live(LEASE).build();
         // No quota takes longer to come back.
         let own = Cache::builder().max_capacity(REMEMBERED).time_to_idle(Duration::from_hours(1)).build();
-        Self { redis, quotas, leases, own, born: Instant::now() }
+        let refused = Cache::builder().max_capacity(REMEMBERED).time_to_live(Duration::from_mins(1)).build();
+        Self { redis, quotas, leases, own, refused, born: Instant::now() }
     }
 
     /// Charges a request to its caller's quota, and to the shop's.
@@ -68,6 +71,16 @@ impl Limits {
         self.take_of(class, takes, &caller.meter).await
     }
 
+    /// Charges a request that is refused before anybody knows its cost: finding that out is not free either.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RateLimited`], as for any other.
+    pub async fn charge_malformed(&self, caller: &Caller) -> Result<()> {
+        const REFUSED: u32 = 10;
+        self.charge(caller, REFUSED).await
+    }
+
     /// Charges an address for a request whose sender turned out not to be who it said.
     ///
     /// # Errors
@@ -75,7 +88,23 @@ impl Limits {
     /// [`Error::RateLimited`] when its quota is used up.
     pub async fn charge_stranger(&self, address: IpAddr, meter: &Meter) -> Result<()> {
         let Some(quotas) = &self.quotas else { return Ok(()) };
-        self.take_of(ANONYMOUS, vec![of_address(ANONYMOUS, quotas.anonymous, address, 1)], meter).await
+        let take = of_address(ANONYMOUS, quotas.anonymous, address, 1);
+        let charged = self.take_of(ANONYMOUS, vec![take], meter).await;
+        if let (Err(_), Some(charge)) = (&charged, meter.get()) {
+            self.refused.insert(network(address), (charge, Instant::now() + charge.verdict.retry_after));
+        }
+        charged
+    }
+
+    /// Refuses an address that has lately been refused by [`Self::charge_stranger`], before anything is looked up for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RateLimited`], until a unit of its quota has come back.
+    pub fn check_stranger(&self, address: IpAddr, meter: &Meter) -> Result<()> {
+        let Some((mut charge, until)) = self.refused.get(&network(address)) else { return Ok(()) };
+        charge.verdict.retry_after = until.saturating_duration_since(Instant::now());
+        if charge.verdict.retry_after.is_zero() { Ok(()) } else { meter.charge(charge) }
     }
 
     /// Charges the caller's address for a password that it gives, because looking at one is dear.

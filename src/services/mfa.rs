@@ -13,7 +13,7 @@ use crate::db::tenants::TenantKey;
 use crate::db::users::{self, UserRow};
 use crate::domain::actor::{Actor, Caller};
 use crate::domain::auth::Grant;
-use crate::domain::limits::{Charge, Meter, Quota};
+use crate::domain::limits::{Charge, Quota};
 use crate::domain::mfa::{Given, RECOVERY_BYTES, RECOVERY_CODES, SECRET_BYTES, recovery_code, recovery_hash, totp};
 use crate::error::{Error, Result};
 use crate::services::Services;
@@ -72,9 +72,10 @@ pub async fn enroll(services: &Services, caller: &Caller, code: &str) -> Result<
     }
     let sealed = factor.mfa_secret.clone();
     let sealed = sealed.ok_or_else(|| Error::field("code", "set up a second factor first, with mfaSetup"))?;
-    guess(services, &caller.meter, tenant, grant.user_id).await?;
-    let Given::Totp(code) = Given::read(code) else { return Err(Error::field("code", "must be six digits")) };
-    let step = step_of(services, &factor, &code)?.ok_or_else(|| Error::field("code", WRONG))?;
+    let given = Given::read(code);
+    let Given::Totp(code) = &given else { return Err(Error::field("code", "must be six digits")) };
+    guess(services, caller, (tenant, grant.user_id), &given).await?;
+    let step = step_of(services, &factor, code)?.ok_or_else(|| Error::field("code", WRONG))?;
     let recovery_codes = new_recovery_codes(services)?;
     let hashes = recovery_codes.iter().map(|code| recovery_hash(code.expose_secret())).collect();
     let tx = services.db.tenant(caller).await?;
@@ -94,7 +95,8 @@ pub async fn log_in(services: &Services, caller: &Caller, challenge: &str, code:
     const WRONG: Error = Error::Unauthenticated("the code is wrong, or was used already");
     let grant = services.tokens.verify_challenge(challenge).ok_or(EXPIRED)?;
     let (tenant, id) = (grant.tenant_id, grant.user_id);
-    guess(services, &caller.meter, tenant, id).await?;
+    let given = Given::read(code);
+    guess(services, caller, (tenant, id), &given).await?;
     let tx = services.db.tenant_read(tenant).await?;
     let account = users::credentials_of(&tx, id).await?;
     let factor = mfa::find(&tx, id).await?.filter(|factor| factor.user.mfa_enabled);
@@ -106,7 +108,7 @@ pub async fn log_in(services: &Services, caller: &Caller, challenge: &str, code:
     // Whoever has got this far is known to the audit log.
     let known = Caller { actor, ..Caller::nobody(Some(tenant), caller.request_id.clone()) };
     let tx = services.db.tenant(&known).await?;
-    if !accept(services, &tx, &factor, code).await? {
+    if !accept(services, &tx, factor, given).await? {
         return Err(WRONG);
     }
     tx.commit().await?;
@@ -114,33 +116,35 @@ pub async fn log_in(services: &Services, caller: &Caller, challenge: &str, code:
     sessions::begin(services, account, true).await
 }
 
-/// Takes the caller's second factor away, which takes that factor.
+/// Takes the caller's second factor away, which takes that factor. All that was opened with it ends.
 pub async fn disable(services: &Services, caller: &Caller, code: &str) -> Result<UserRow> {
     let (id, tenant) = (caller.user()?.0, caller.tenant()?.id);
     let factor = factor(services, tenant, id).await?.filter(|factor| factor.user.mfa_enabled);
     let none = || Error::field("code", "there is no second factor to take away");
     let factor = factor.ok_or_else(none)?;
-    guess(services, &caller.meter, tenant, id).await?;
+    let given = Given::read(code);
+    guess(services, caller, (tenant, id), &given).await?;
     let tx = services.db.tenant(caller).await?;
-    if !accept(services, &tx, &factor, code).await? {
+    if !accept(services, &tx, factor, given).await? {
         return Err(Error::field("code", "is wrong, or was used already"));
     }
     let user = mfa::disable(&tx, id).await?.ok_or_else(none)?;
     tx.commit().await?;
+    services.access_changed(tenant, id).await;
     services.limits.forgive(&guesses_key(tenant, id)).await;
     Ok(user)
 }
 
 /// Uses up what was given, if it is right.
-async fn accept(services: &Services, tx: &TenantTx, factor: &SecondFactor, code: &str) -> Result<bool> {
+async fn accept(services: &Services, tx: &TenantTx, factor: SecondFactor, given: Given) -> Result<bool> {
     let id = factor.user.id;
-    match Given::read(code) {
+    match given {
         Given::Recovery(hash) => mfa::use_recovery_code(tx, id, hash).await,
-        Given::Totp(code) => match step_of(services, factor, &code)? {
+        Given::Totp(code) => match step_of(services, &factor, &code)? {
             Some(step) => {
-                let secret = open(services, factor)?;
+                let secret = open(services, &factor)?;
                 let sealed = services.vault.seal(&context(factor.user.tenant_id, id), secret)?;
-                mfa::use_step(tx, id, step, sealed).await
+                mfa::use_step(tx, id, step, factor.mfa_secret, sealed).await
             }
             None => Ok(false),
         },
@@ -168,11 +172,17 @@ async fn factor(services: &Services, tenant: Uuid, id: Uuid) -> Result<Option<Se
 }
 
 /// Counts a guess before it is looked at, so that a thousand at once are no more than one after the other.
-async fn guess(services: &Services, meter: &Meter, tenant: Uuid, user: Uuid) -> Result<()> {
+///
+/// Nobody guesses a recovery code, so that trying one costs no more than a password does: whoever has stolen the password and
+/// uses up the guesses of codes does not keep out the owner, who has recovery codes.
+async fn guess(services: &Services, caller: &Caller, (tenant, user): (Uuid, Uuid), given: &Given) -> Result<()> {
+    if matches!(given, Given::Recovery(_)) {
+        return services.limits.charge_password(caller).await;
+    }
     let take = Take { key: guesses_key(tenant, user), quota: GUESSES, units: 1, ahead: 0 };
     let verdicts = services.limits.take(&[take]).await.into_iter();
     let charge = |verdict| Charge { policy: "mfa", quota: GUESSES, units: 1, verdict };
-    verdicts.map(charge).try_for_each(|charge| meter.charge(charge))
+    verdicts.map(charge).try_for_each(|charge| caller.meter.charge(charge))
 }
 
 fn guesses_key(tenant: Uuid, user: Uuid) -> String {

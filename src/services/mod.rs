@@ -25,10 +25,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::clients::redis::Redis;
 use crate::clients::stripe::{Stripe, WebhookSecrets};
 use crate::db::Db;
+use crate::domain::orders::OrderStatus;
 use crate::domain::sources::SharedSources;
 use crate::services::access::Access;
 use crate::services::idempotency::Answers;
@@ -87,4 +89,25 @@ pub struct Services {
     pub work: Arc<Notify>,
     /// What is counted.
     pub metrics: Metrics,
+}
+
+/// What comes after a commit: see [`Db::after_commit`].
+impl Services {
+    /// Wakes the background jobs: there is something to do.
+    pub async fn wake_jobs(&self) {
+        let work = Arc::clone(&self.work);
+        self.db.after_commit(async move { work.notify_one() }).await;
+    }
+
+    /// Tells all replicas that a user's access was changed.
+    pub async fn access_changed(&self, tenant: Uuid, user: Uuid) {
+        let access = self.access.clone();
+        self.db.after_commit(async move { access.changed(tenant, user).await }).await;
+    }
+
+    /// Counts an order that has come into this state.
+    pub async fn order_became(&self, tenant: Uuid, status: OrderStatus) {
+        let metrics = self.metrics.clone();
+        self.db.after_commit(async move { metrics.order_became(tenant, status) }).await;
+    }
 }

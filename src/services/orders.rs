@@ -46,7 +46,7 @@ pub async fn create(services: &Services, caller: &Caller, new: NewOrder) -> Resu
     };
     let order = orders::insert(&tx, order).await?;
     tx.commit().await?;
-    services.metrics.order_became(caller.tenant()?.id, order.status);
+    services.order_became(caller.tenant()?.id, order.status).await;
     Ok(order)
 }
 
@@ -72,8 +72,8 @@ pub async fn set_status(services: &Services, caller: &Caller, id: Uuid, to: Orde
         refunds::let_go(services, &tx, &order).await?;
     }
     tx.commit().await?;
-    services.work.notify_one();
-    services.metrics.order_became(caller.tenant()?.id, to);
+    services.wake_jobs().await;
+    services.order_became(caller.tenant()?.id, to).await;
     Ok(order)
 }
 

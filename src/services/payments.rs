@@ -180,7 +180,7 @@ async fn record(
     }
     let payment = payments::find(&tx, payment.id).await?.ok_or_else(payments::vanished)?;
     tx.commit().await?;
-    services.work.notify_one();
+    services.wake_jobs().await;
     if order_left { Err(not_payable(&order)) } else { Ok(Some(payment)) }
 }
 
@@ -250,7 +250,7 @@ pub async fn receive(services: &Services, request_id: RequestId, signature: &str
     }
     apply(services, &tx, located.order_id, &subject.intent, &subject.fact).await?;
     tx.commit().await?;
-    services.work.notify_one();
+    services.wake_jobs().await;
     Ok(())
 }
 

@@ -131,7 +131,7 @@ pub async fn create(
     let owed = Owed { intent, amount: Some(amount), reason: RefundReason::Requested, note };
     let refund = owe(services, &tx, &payment, owed).await?;
     tx.commit().await?;
-    services.work.notify_one();
+    services.wake_jobs().await;
     Ok(refund)
 }
 

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::db::Db;
 use crate::db::service_accounts::{self, ServiceAccountInsert, ServiceAccountRow};
 use crate::domain::actor::Caller;
-use crate::domain::service_accounts::{MAX_DAYS, Scope, Scopes, ServiceKey};
+use crate::domain::opaque_token::OpaqueToken;
+use crate::domain::service_accounts::{MAX_DAYS, Scope, Scopes};
 use crate::domain::validation;
 use crate::error::{Error, FieldError, Result};
 use crate::services::Services;
@@ -50,23 +51,28 @@ impl ServiceAccounts {
         Self { db, known, noted }
     }
 
-    /// Whose key this is. Every failure looks the same from outside.
+    /// Whose key this is, if it was good a moment ago.
+    pub async fn remembered(&self, key: &str) -> Option<KnownAccount> {
+        self.known.get::<[u8; 32]>(&Sha256::digest(key).into()).await
+    }
+
+    /// Whose key this is, as the database knows. Every failure looks the same from outside.
     pub async fn verify(&self, key: &str) -> Result<KnownAccount> {
         const REFUSED: Error = Error::Unauthenticated("the service account's key is not valid, or no longer");
         let digest = Sha256::digest(key).into();
-        if let Some(known) = self.known.get(&digest).await {
-            return Ok(known);
-        }
-        let key = ServiceKey::decode(key).ok_or(REFUSED)?;
+        let key = OpaqueToken::decode(OpaqueToken::SERVICE, key).ok_or(REFUSED)?;
         let tx = self.db.tenant_read(key.tenant).await?;
-        let account = service_accounts::authenticate(&tx, key.account, key.hash()).await?;
+        let account = service_accounts::authenticate(&tx, key.id, key.hash()).await?;
         tx.commit().await?;
         let account = account.ok_or(REFUSED)?;
         let known = KnownAccount { tenant_id: key.tenant, id: account.id, scopes: account.scopes() };
         self.known.insert(digest, known).await;
         if self.noted.get(&account.id).await.is_none() {
             self.noted.insert(account.id, ()).await;
-            service_accounts::note_use(&self.db, key.tenant, account.id).await?;
+            // It says when the key was used last, and is no reason to refuse it.
+            if let Err(error) = service_accounts::note_use(&self.db, key.tenant, account.id).await {
+                error.log();
+            }
         }
         Ok(known)
     }
@@ -105,10 +111,10 @@ pub async fn create(
         return Err(Error::Validation(wrong));
     }
     let tenant = caller.tenant()?.id;
-    let key = ServiceKey { tenant, account: services.sources.id(), secret: services.sources.secret()? };
+    let key = OpaqueToken { tenant, id: services.sources.id(), secret: services.sources.secret()? };
     let scopes: Scopes = scopes.into_iter().collect();
     let insert = ServiceAccountInsert {
-        id: key.account,
+        id: key.id,
         tenant_id: tenant,
         name,
         key_hash: key.hash(),
@@ -119,7 +125,7 @@ pub async fn create(
     still_admin(&tx, caller).await?;
     let account = service_accounts::insert(&tx, insert).await?;
     tx.commit().await?;
-    Ok((account, key.encode().into()))
+    Ok((account, key.encode(OpaqueToken::SERVICE).into()))
 }
 
 /// Ends a service account's key.
@@ -128,6 +134,7 @@ pub async fn revoke(services: &Services, caller: &Caller, id: Uuid) -> Result<Se
     still_admin(&tx, caller).await?;
     let account = service_accounts::revoke(&tx, id).await?.ok_or(Error::not_found_at("ServiceAccount", "id"))?;
     tx.commit().await?;
-    services.service_accounts.forget_all();
+    let known = services.service_accounts.clone();
+    services.db.after_commit(async move { known.forget_all() }).await;
     Ok(account)
 }

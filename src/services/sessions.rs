@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::clients::redis::RedisGone;
@@ -12,6 +9,7 @@ use crate::clients::redis::sessions::{Rotated, Session};
 use crate::db::users::{self, Credentials, UserRow};
 use crate::domain::actor::Caller;
 use crate::domain::auth::{ACCESS_TOKEN_SECONDS, Grant};
+use crate::domain::opaque_token::OpaqueToken;
 use crate::error::{Error, Result};
 use crate::services::Services;
 use crate::services::tokens::SignedToken;
@@ -38,11 +36,11 @@ pub async fn begin(services: &Services, account: Credentials, mfa: bool) -> Resu
     let Credentials { user, access_version: version, .. } = account;
     let grant = grant(&user, services.sources.id(), version, mfa);
     let access = services.tokens.issue(&grant)?;
-    let token = RefreshToken { tenant: user.tenant_id, session: grant.session_id, secret: services.sources.secret()? };
+    let token = OpaqueToken { tenant: user.tenant_id, id: grant.session_id, secret: services.sources.secret()? };
     let session = Session { user_id: user.id, version, mfa };
     let ttl = services.accounts.session_ttl;
-    let opened = services.redis.open_session(token.tenant, token.session, session, &token.hash(), ttl).await;
-    Ok(LoggedIn { access, refresh: opened.ok().map(|()| token.encode()), user })
+    let opened = services.redis.open_session(token.tenant, token.id, session, &token.hash(), ttl).await;
+    Ok(LoggedIn { access, refresh: opened.ok().map(|()| token.encode(OpaqueToken::REFRESH)), user })
 }
 
 /// Exchanges a refresh token for the next one and an access token.
@@ -50,23 +48,23 @@ pub async fn begin(services: &Services, account: Credentials, mfa: bool) -> Resu
 /// The token is used up last: when the database is gone, it is still good for the next attempt.
 pub async fn refresh(services: &Services, token: &str) -> Result<LoggedIn> {
     let gone = |gone: RedisGone| Error::Unavailable(gone.into());
-    let old = RefreshToken::decode(token).ok_or(REFUSED)?;
-    let (tenant, id) = (old.tenant, old.session);
+    let old = OpaqueToken::decode(OpaqueToken::REFRESH, token).ok_or(REFUSED)?;
+    let OpaqueToken { tenant, id, .. } = old;
     let session = services.redis.session(tenant, id).await.map_err(gone)?.ok_or(REFUSED)?;
     let tx = services.db.tenant_read(tenant).await?;
     let account = users::credentials_of(&tx, session.user_id).await?;
     tx.commit().await?;
-    // A session from before the second factor was set up does not do without it for longer than its token.
-    let is_current = |account: &Credentials| {
-        let has_second_factor = session.mfa || !account.user.mfa_enabled;
-        account.access_version == session.version && account.user.is_active && has_second_factor
-    };
-    let account = account.filter(is_current);
-    let Some(Credentials { user, access_version: version, .. }) = account else {
+    let is_current = |account: &Credentials| account.access_version == session.version && account.user.is_active;
+    let Some(Credentials { user, access_version: version, .. }) = account.filter(is_current) else {
         end_one(services, tenant, id).await.map_err(gone)?;
         return Err(REFUSED);
     };
-    let new = RefreshToken { secret: services.sources.secret()?, ..old };
+    // A session from before the second factor was set up does not do without it for longer than its token. It is not ended:
+    // it may be the very one in which that is being done.
+    if user.mfa_enabled && !session.mfa {
+        return Err(REFUSED);
+    }
+    let new = OpaqueToken { secret: services.sources.secret()?, ..old };
     match services.redis.rotate_session(tenant, id, &old.hash(), &new.hash(), TOKENS_END).await.map_err(gone)? {
         Rotated::Next => {}
         Rotated::Reused => {
@@ -76,10 +74,8 @@ pub async fn refresh(services: &Services, token: &str) -> Result<LoggedIn> {
         }
         Rotated::Unknown => return Err(REFUSED),
     }
-    // Who has taken the second factor away has none that was given.
-    let mfa = session.mfa && user.mfa_enabled;
-    let access = services.tokens.issue(&grant(&user, id, version, mfa))?;
-    Ok(LoggedIn { access, refresh: Some(new.encode()), user })
+    let access = services.tokens.issue(&grant(&user, id, version, session.mfa))?;
+    Ok(LoggedIn { access, refresh: Some(new.encode(OpaqueToken::REFRESH)), user })
 }
 
 /// Ends the caller's session, or all that the caller has. Without Redis, which knows sessions apart, it is all.
@@ -92,7 +88,7 @@ pub async fn end(services: &Services, caller: &Caller, everywhere: bool) -> Resu
     let tx = services.db.tenant(caller).await?;
     users::end_access(&tx, user).await?;
     tx.commit().await?;
-    services.access.changed(tenant, user).await;
+    services.access_changed(tenant, user).await;
     Ok(())
 }
 
@@ -106,52 +102,4 @@ async fn end_one(services: &Services, tenant: Uuid, id: Uuid) -> Result<(), Redi
 #[must_use]
 pub const fn grant(user: &UserRow, session_id: Uuid, version: i32, mfa: bool) -> Grant {
     Grant { user_id: user.id, tenant_id: user.tenant_id, role: user.role, session_id, version, mfa }
-}
-
-/// A refresh token: where its session is, and a secret of which only the hash is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct RefreshToken {
-    tenant: Uuid,
-    session: Uuid,
-    secret: [u8; 32],
-}
-
-const PREFIX: &str = "rt_";
-
-impl RefreshToken {
-    fn encode(self) -> String {
-        let bytes = [self.tenant.as_bytes().as_slice(), self.session.as_bytes(), &self.secret].concat();
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
-    }
-
-    fn decode(text: &str) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
-        let (tenant, rest) = bytes.split_at_checked(16)?;
-        let (session, secret) = rest.split_at_checked(16)?;
-        Some(Self {
-            tenant: Uuid::from_slice(tenant).ok()?,
-            session: Uuid::from_slice(session).ok()?,
-            secret: secret.try_into().ok()?,
-        })
-    }
-
-    /// The secret has 256 random bits: a plain hash of it cannot be guessed.
-    fn hash(self) -> String {
-        hex::encode(Sha256::digest(self.secret))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refresh_tokens_are_read_as_they_were_written() {
-        let token = RefreshToken { tenant: Uuid::from_u128(1), session: Uuid::from_u128(2), secret: [3; 32] };
-        let text = token.encode();
-        assert_eq!(RefreshToken::decode(&text), Some(token));
-        for broken in ["", "rt_", "rt_AAAA", &text[1..], &text[..text.len() - 2], &format!("{text}AA"), "rt_ä"] {
-            assert_eq!(RefreshToken::decode(broken), None, "{broken}");
-        }
-    }
 }

@@ -34,9 +34,14 @@ impl TenantDirectory {
         Self { db, known }
     }
 
-    /// The shop of that name, if there is one. Only shops that exist are remembered.
+    /// The shop of that name, if it was asked for a moment ago. Only shops that exist are remembered.
+    pub async fn remembered(&self, key: &TenantKey) -> Option<Tenant> {
+        self.known.get(key).await
+    }
+
+    /// The shop of that name, if there is one.
     pub async fn find(&self, key: TenantKey) -> Result<Option<Tenant>> {
-        if let Some(tenant) = self.known.get(&key).await {
+        if let Some(tenant) = self.remembered(&key).await {
             return Ok(Some(tenant));
         }
         let tx = self.db.system(SystemReason::FindTenant, None).await?;

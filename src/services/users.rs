@@ -47,7 +47,7 @@ pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: Use
     }
     let user = users::update(&tx, id, changes).await?.ok_or(Error::not_found_at("User", "id"))?;
     tx.commit().await?;
-    services.access.changed(user.tenant_id, id).await;
+    services.access_changed(user.tenant_id, id).await;
     Ok(user)
 }
 
@@ -72,7 +72,7 @@ pub async fn change_password(services: &Services, caller: &Caller, change: Passw
     let tx = services.db.tenant(caller).await?;
     let user = users::replace_password(&tx, id, checked.ok_or_else(wrong)?, new).await?.ok_or_else(wrong)?;
     tx.commit().await?;
-    services.access.changed(user.tenant_id, id).await;
+    services.access_changed(user.tenant_id, id).await;
     Ok(user)
 }
 

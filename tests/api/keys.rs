@@ -1,6 +1,7 @@
 //! Replacing keys: nobody is logged out, nothing that was sealed is lost, and what was replaced ends.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -49,6 +50,8 @@ async fn the_signing_key_is_replaced_without_logging_anybody_out() {
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("jwt.pem");
     fs::write(&file, mercato(&["keys", "generate"]).await.stdout).expect("a key");
+    let readers = 0o640;
+    fs::set_permissions(&file, Permissions::from_mode(readers)).expect("a group that reads it");
     let database = TestDatabase::create().await;
     let before = with_keys(&database, &file).await;
     let shop = before.shop("engines").await;
@@ -66,7 +69,11 @@ async fn the_signing_key_is_replaced_without_logging_anybody_out() {
     assert_eq!(&kid(&in_between), old_key, "replicas that have not restarted know no other");
     assert!(is_let_in(&publishing, &old).await && is_let_in(&before, &in_between).await);
 
+    assert!(!rotate(&file, "retire").await.status.success(), "the new one does not sign yet");
     assert!(rotate(&file, "sign").await.status.success());
+    let keys_now = fs::read(&file).expect("keys");
+    assert!(!rotate(&file, "sign").await.status.success(), "it would sign with the old one again");
+    assert_eq!(fs::read(&file).expect("keys"), keys_now);
     let signing = with_keys(&database, &file).await;
     let (new, _) = login(&signing, "engines", "customer@example.com").await;
     assert_eq!(kid(&new), keys[1]);
@@ -79,8 +86,8 @@ async fn the_signing_key_is_replaced_without_logging_anybody_out() {
     let retired = with_keys(&database, &file).await;
     assert_eq!(published(&retired).await, keys[1..]);
     assert!(is_let_in(&retired, &new).await && !is_let_in(&retired, &old).await);
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).expect("the file").permissions());
-    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(fs::metadata(&file).expect("the file").permissions().mode() & 0o777, readers);
+    assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 1, "nothing is left behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::support::counter::Counter;
 use crate::support::shop::PASSWORD;
 use crate::support::{Answer, As, TestDatabase, TestServer, answer, tally};
 
@@ -270,4 +271,75 @@ async fn what_is_refused_before_it_has_a_cost_is_charged_too() {
         assert_eq!((refused.status, refused.outcome()), (400, "VALIDATION_ERROR"), "{:#}", refused.body);
     }
     assert_eq!(send(&bomb).await.outcome(), "RATE_LIMITED");
+}
+
+/// Finding out what is wrong with a request takes work, whichever way it comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_malformed_request_is_charged() {
+    type Ask<'a> = Box<dyn Fn() -> RequestBuilder + 'a>;
+    let (server, shop) = with_shop(15).await;
+    let graphql = |body: Value| server.request(Method::POST, "/graphql", &shop.shopper).json(&body);
+    let rest = |method: Method, path: &str| server.request(method, &format!("/api/v1{path}"), &shop.shopper);
+    let missing = "query($id: ID!) { product(identifier: {id: $id}) { id } }";
+    let asks: [(&str, Ask<'_>); 8] = [
+        ("a document that does not parse", Box::new(|| graphql(json!({"query": "{ a"})))),
+        ("no variable", Box::new(|| graphql(json!({ "query": missing })))),
+        ("no JSON", Box::new(|| rest(Method::POST, "/orders").header("content-type", "application/json").body("{"))),
+        ("no object", Box::new(|| rest(Method::POST, "/auth/login").json(&json!([1])))),
+        ("an unknown field", Box::new(|| rest(Method::POST, "/products").json(&json!({"colour": "red"})))),
+        ("no JSON at all", Box::new(|| rest(Method::POST, "/tenants").header("content-type", "text/plain").body("x"))),
+        ("an unknown parameter", Box::new(|| rest(Method::GET, "/products?colour=red"))),
+        ("no id", Box::new(|| rest(Method::GET, "/products/17"))),
+    ];
+    for (what, ask) in &asks {
+        let address = address();
+        let first = answer(from(ask(), &address)).await;
+        assert!(["VALIDATION_ERROR", "UNSUPPORTED_MEDIA_TYPE"].contains(&first.outcome()), "{what}: {:#}", first.body);
+        assert!(first.header("ratelimit").is_some_and(|told| told.starts_with("\"anonymous\";r=5;")), "{what}");
+        let second = answer(from(ask(), &address)).await;
+        assert_eq!((second.status, second.outcome()), (429, "RATE_LIMITED"), "{what}: {:#}", second.body);
+    }
+    // Stripe pays nothing, whatever it sends.
+    let address = address();
+    for _ in 0..3 {
+        let webhook = rest(Method::POST, "/webhooks/stripe").header("stripe-signature", "t=1").body("nonsense");
+        assert_eq!(answer(from(webhook, &address)).await.outcome(), "UNAUTHENTICATED");
+    }
+    assert_eq!(ask(&server, &shop.shopper, &address).await.status, 200);
+}
+
+/// Whoever has given too many wrong names is refused before anybody looks the next one up.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_are_refused_cost_no_query() {
+    let database = TestDatabase::create().await;
+    let counter = Counter::of(&database).await;
+    let url = counter.url.clone();
+    let change = |config: &mut Config| {
+        limited(config, 3);
+        config.database_url = url.into();
+    };
+    let server = TestServer::on_database(database, change).await;
+    let key = format!("svc_{}", "A".repeat(86));
+    for (name, value) in
+        [("x-api-key", "pk_nonsense"), ("x-tenant", "nonsense"), ("authorization", &*format!("Bearer {key}"))]
+    {
+        let address = address();
+        let try_it = async || {
+            let request = server.request(Method::GET, "/api/v1/products", &As::Nobody).header(name, value);
+            answer(from(request, &address)).await
+        };
+        let looked_up = counter.of_work(async || assert_ne!(try_it().await.status, 429, "{name}")).await;
+        assert!(looked_up > 0, "{name}");
+        assert_eq!(try_it().await.status, 429);
+        let asked = counter
+            .of_work(async || {
+                for _ in 0..20 {
+                    let refused = try_it().await;
+                    assert_eq!((refused.status, refused.outcome()), (429, "RATE_LIMITED"));
+                    assert!((1..=1200).contains(&seconds(&refused, "retry-after")));
+                }
+            })
+            .await;
+        assert_eq!(asked, 0, "{name}");
+    }
 }

@@ -203,6 +203,44 @@ async fn a_thousand_guesses_are_few() {
     assert!((1..=300).contains(&wait), "{wait}");
 }
 
+/// Who has only the password can use up the guesses of codes, and keeps out nobody who has a recovery code.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_password_does_not_keep_its_owner_out() {
+    let server = TestServer::start().await;
+    let shop = server.shop("engines").await;
+    let Enrolled { app, recovery_codes, .. } = enroll(&server, &shop.admin).await;
+    let thief = challenge(&server, &shop).await;
+    let mut outcomes = Vec::new();
+    for i in 0..7 {
+        outcomes.push(verify(&server, &thief, &format!("{i:06}")).await.outcome().to_owned());
+    }
+    assert_eq!((&*outcomes[4], &*outcomes[5]), ("UNAUTHENTICATED", "RATE_LIMITED"), "{outcomes:?}");
+    for i in 0..30 {
+        let wrong = format!("{i:04}-aaaa-bbbb-cccc");
+        assert_eq!(verify(&server, &thief, &wrong).await.outcome(), "UNAUTHENTICATED");
+    }
+    let owner = challenge(&server, &shop).await;
+    assert_eq!(verify(&server, &owner, &app.code(1)).await.outcome(), "RATE_LIMITED");
+    assert_eq!(verify(&server, &owner, &recovery_codes[0]).await.outcome(), "OK");
+}
+
+/// Between the moment in which the database knows of a new second factor and that in which the session does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_beside_an_enrolment_ends_no_session() {
+    let server = TestServer::start().await;
+    let shop = server.shop("engines").await;
+    let session = log_in(&server, &shop, "admin@example.com").await;
+    let who = As::Token(text(&session["accessToken"]));
+    server.mutate(&who, SETUP, json!({})).await;
+    let superuser = server.database.as_superuser().await;
+    let enable = format!("update users set mfa_enabled = true where id = '{}'", shop.admin_id);
+    superuser.batch_execute(&enable).await.expect("enabled");
+    let refused =
+        server.graphql(&As::Nobody, REFRESH, json!({"input": {"refreshToken": session["refreshToken"]}})).await;
+    assert_eq!(refused.body["data"]["tokenRefresh"]["accessToken"], Value::Null, "{:#}", refused.body);
+    assert_eq!(server.graphql(&who, "{ viewer { id } }", json!({})).await.outcome(), "OK", "its token goes on");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_and_codes_are_not_to_be_found_in_the_database() {
     let server = TestServer::start().await;
@@ -237,10 +275,15 @@ async fn a_second_factor_is_taken_away_by_who_has_it() {
     }
     let code = recovery_codes[3].to_uppercase().replace('-', " ");
     assert_eq!(disable(&code).await["user"]["mfaEnabled"], false);
-    assert!(log_in(&server, &shop, "admin@example.com").await["accessToken"].is_string());
-    assert_eq!(disable(&app.code(1)).await["userErrors"][0]["message"], "there is no second factor to take away");
+    // What was opened with it has ended, and so has the session that took it away.
+    for ended in [&who, &shop.admin] {
+        assert_eq!(server.graphql(ended, "{ viewer { id } }", json!({})).await.outcome(), "UNAUTHENTICATED");
+    }
+    let login = As::Token(text(&log_in(&server, &shop, "admin@example.com").await["accessToken"]));
+    let none = server.mutate(&login, DISABLE, json!({"input": {"code": app.code(1)}})).await;
+    assert_eq!(none["userErrors"][0]["message"], "there is no second factor to take away");
     // What there was is gone with it: neither the secret nor the codes come back.
-    let again = enroll(&server, &who).await;
+    let again = enroll(&server, &login).await;
     assert_ne!(again.app.0, app.0);
     let token = challenge(&server, &shop).await;
     assert_eq!(verify(&server, &token, &recovery_codes[4]).await.outcome(), "UNAUTHENTICATED");

@@ -15,6 +15,8 @@ const CREATE: &str = "mutation($input: ServiceAccountCreateInput!) { serviceAcco
 const REVOKE: &str =
     "mutation($id: ID!) { serviceAccountRevoke(id: $id) { serviceAccount { revokedAt } userErrors { code } } }";
 
+const DELETE: &str = "mutation($id: ID!) { productDelete(id: $id) { userErrors { message } } }";
+
 /// What each root field takes; what is not here is for people, or for everybody.
 const NEEDS: [(&str, &str); 14] = [
     ("product", "PRODUCTS_READ"),
@@ -126,6 +128,20 @@ async fn what_is_nested_takes_its_scope_too() {
     assert_eq!(answer.body["errors"].as_array().map(Vec::len), Some(2), "{:#}", answer.body);
     let node = server.graphql(&reader, "query($o: ID!) { node(id: $o) { id } }", json!({"o": goods.order})).await;
     assert_eq!(node.outcome(), "FORBIDDEN");
+    let query =
+        "query($o: ID!) { order(id: $o) { items { name product { id } } } payments { nodes { order { id } } } }";
+    let (clerk, _) = machine(&server, &shop, &["ORDERS_READ"]).await;
+    server.mutate(&shop.admin, DELETE, json!({"id": goods.product})).await;
+    let answer = server.graphql(&clerk, query, json!({"o": goods.order})).await;
+    let item = &answer.body["data"]["order"]["items"][0];
+    assert_eq!((&item["product"], item["name"].is_string()), (&Value::Null, true), "{:#}", answer.body);
+    let (cashier, _) = machine(&server, &shop, &["PAYMENTS_WRITE"]).await;
+    let ask = "mutation($o: ID!) { paymentIntentCreate(input: {orderId: $o}) {
+        payment { amount { amount } orderId order { customerName } } userErrors { message } } }";
+    let asked = server.graphql(&cashier, ask, json!({"o": goods.order})).await;
+    let payment = &asked.body["data"]["paymentIntentCreate"]["payment"];
+    assert_eq!((&payment["order"], &payment["orderId"]), (&Value::Null, &json!(goods.order)), "{:#}", asked.body);
+    assert_eq!(asked.outcome(), "FORBIDDEN");
     // The audit log knows who it was.
     let (writer, writing) = machine(&server, &shop, &["INVENTORY_WRITE"]).await;
     let body = json!({"delta": 5, "reason": "delivered"});
@@ -171,6 +187,18 @@ async fn keys_end_and_uses_are_noted() {
     let rows = text_rows(&superuser, "select * from service_accounts").await.join("\n");
     let As::Token(key) = &who else { panic!("a key") };
     assert!(!rows.contains(&key[60..]), "only the hash is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_use_that_cannot_be_noted_is_no_reason_to_refuse() {
+    let server = TestServer::start().await;
+    let shop = server.shop("engines").await;
+    let (who, account) = machine(&server, &shop, &["ORDERS_READ"]).await;
+    let owner = server.database.as_owner().await;
+    owner.batch_execute("revoke insert on service_account_uses from mercato_app").await.expect("revoked");
+    assert_eq!(server.rest(&who, Method::GET, "/orders", None).await.status, 200);
+    let noted = "select last_used_at from service_account_uses";
+    assert_eq!(server.database.rows(shop.id, noted).await, Vec::<String>::new(), "{account}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

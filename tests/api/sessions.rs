@@ -191,6 +191,28 @@ async fn a_change_of_role_standing_or_password_ends_access_within_seconds() {
     }
 }
 
+/// A replica goes by what it saw for a moment. A token that is newer than that tells it better.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_token_is_good_at_once_everywhere() {
+    let server = TestServer::start().await;
+    let replica = TestServer::on_database(server.database.clone(), |_| {}).await;
+    let shop = server.shop("engines").await;
+    let change = "mutation($input: PasswordChangeInput!) { passwordChange(input: $input) { userErrors { code } } }";
+    let login = "mutation($input: LoginInput!) { login(input: $input) { accessToken refreshToken } }";
+    let mut who = shop.customer.clone();
+    let mut password = PASSWORD.to_owned();
+    for round in 0..5 {
+        let next = format!("another-long-password-{round}");
+        assert!(is_let_in(&replica, &who).await, "round {round}");
+        let input = json!({"currentPassword": password, "newPassword": next});
+        server.mutate(&who, change, json!({ "input": input })).await;
+        let input = json!({"tenant": shop.subdomain, "email": "customer@example.com", "password": next});
+        who = Session::of(&server.mutate(&As::Nobody, login, json!({ "input": input })).await).who;
+        assert!(is_let_in(&replica, &who).await, "round {round}");
+        password = next;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_a_session_do_not_ask_the_database_who_it_is() {
     let database = TestDatabase::create().await;

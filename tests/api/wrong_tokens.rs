@@ -247,7 +247,7 @@ async fn a_token_counts_in_its_header_only_and_a_wrong_one_is_not_ignored() {
         ("x-access-token", token.to_owned()),
         ("x-forwarded-authorization", format!("Bearer {token}")),
     ] {
-        let [write, .., rest_write, rest_read] = target.ask(|request| request.header(name, &value)).await;
+        let [write, _, rest_write, rest_read, _] = target.ask(|request| request.header(name, &value)).await;
         for refused in [write, rest_write, rest_read] {
             assert_eq!(refused.outcome(), "UNAUTHENTICATED", "{name}: {:#}", refused.body);
             assert!(refused.body["data"].is_null(), "{name}: {:#}", refused.body);

@@ -21,6 +21,8 @@ pub fn case(what: impl Into<String>, token: impl AsRef<str>) -> Case {
     (what.into(), format!("Bearer {}", token.as_ref()).into_bytes())
 }
 
+const ACCEPT: &str = "application/graphql-response+json, application/json";
+
 const VIEWER: &str = "{ viewer { id email } }";
 
 /// The object with this member changed.
@@ -70,13 +72,13 @@ impl Target {
         format!("{}.{signature}", unsigned(&header.to_string(), &claims.to_string()))
     }
 
-    /// Reads and writes, by both transports. The writes would leave traces.
-    pub async fn ask(&self, authorize: impl Fn(RequestBuilder) -> RequestBuilder) -> [Answer; 4] {
+    /// Reads and writes, by both transports, and asks for a websocket. The writes would leave traces.
+    pub async fn ask(&self, authorize: impl Fn(RequestBuilder) -> RequestBuilder) -> [Answer; 5] {
         let product = || json!({"name": "Forged", "sku": unique(), "price": "1.00", "quantity": 1});
         let create = "mutation($input: ProductCreateInput!) { productCreate(input: $input) { product { id } } }";
         let send = |method: Method, path: &str, body: Option<Value>| {
             let request = self.server.request(method, path, &As::Nobody);
-            let request = authorize(request.header("accept", "application/graphql-response+json, application/json"));
+            let request = authorize(request.header("accept", ACCEPT));
             answer(match body {
                 Some(body) => request.json(&body),
                 None => request,
@@ -88,10 +90,20 @@ impl Target {
             send(Method::GET, &format!("/graphql?query={}", percent_encoded(VIEWER)), None).await,
             send(Method::POST, "/api/v1/products", Some(product())).await,
             send(Method::GET, "/api/v1/orders", None).await,
+            answer(authorize(self.handshake())).await,
         ]
     }
 
-    pub async fn ask_with(&self, authorization: &[u8]) -> [Answer; 4] {
+    /// What opens a websocket (RFC 6455, section 4.1), where there are any.
+    fn handshake(&self) -> RequestBuilder {
+        let request = self.server.request(Method::GET, "/graphql", &As::Nobody);
+        let request = request.header("connection", "Upgrade").header("upgrade", "websocket");
+        let request =
+            request.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        request.header("sec-websocket-protocol", "graphql-transport-ws").header("accept", ACCEPT)
+    }
+
+    pub async fn ask_with(&self, authorization: &[u8]) -> [Answer; 5] {
         let value = HeaderValue::from_bytes(authorization).expect("a header's value");
         self.ask(|request| request.header("authorization", value.clone())).await
     }
@@ -101,7 +113,9 @@ impl Target {
         let before = self.server.database.contents(None).await.len();
         let answers = self.ask_with(format!("Bearer {token}").as_bytes()).await;
         let told = answers.each_ref().map(|answer| (answer.status, answer.outcome()));
-        assert_eq!(told, [(200, "OK"), (200, "OK"), (201, "OK"), (200, "OK")], "{answers:#?}");
+        // There are no websockets: whoever is let in is told that a query is missing.
+        let no_query = (400, "VALIDATION_ERROR");
+        assert_eq!(told, [(200, "OK"), (200, "OK"), (201, "OK"), (200, "OK"), no_query], "{answers:#?}");
         assert_eq!(answers[1].body["data"]["viewer"]["email"], "admin@example.com");
         assert!(self.server.database.contents(None).await.len() > before, "a write shows");
     }
