@@ -36,6 +36,9 @@ struct Arguments {
     /// How many connections ask at the same time
     #[arg(long, default_value_t = 32)]
     connections: u32,
+    /// Measure nothing but this
+    #[arg(long, value_enum, default_values_t = Operation::ALL)]
+    only: Vec<Operation>,
     /// Measure logging in instead: what its time tells, and what it costs those who read
     #[arg(long)]
     logins: bool,
@@ -65,7 +68,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let pgbench = Pgbench::new(&stack, arguments.seconds)?;
     let mut comparisons = Vec::new();
-    for operation in Operation::ALL {
+    for &operation in &arguments.only {
         eprintln!("{}: Mercato", operation.name());
         let mercato = load.run(stack.address, &stack.shops, operation, &stack.processes()).await?;
         eprintln!("{}: the same SQL in pgbench", operation.name());

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::stack::{PRODUCTS, Shop};
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Operation {
     /// The newest 20 products of a shop.
     List,

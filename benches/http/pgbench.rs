@@ -169,14 +169,16 @@ fn counted(output: &Output) -> anyhow::Result<u32> {
     Ok(count.trim().parse()?)
 }
 
-/// One transaction as the server makes it: what opens it travels with the first statement, what ends it comes alone.
+/// One read or one transaction as the server makes it: what opens a transaction travels with the first statement, what ends it
+/// comes alone.
 fn script(operation: Operation, shop: &Shop) -> String {
     let (tenant, customer) = (shop.tenant, shop.customer);
     let (first, last) = (shop.first_product(), shop.first_product() + PRODUCTS - 1);
+    // From `db::walled`.
     let reading = |choice: &str, statement: &str| {
         format!(
-            "{choice}\\startpipeline\nBEGIN READ ONLY;\nSET LOCAL app.current_tenant_id = '{tenant}';\n{statement};\n\
-             \\endpipeline\nCOMMIT;\n"
+            "{choice}with tenant as materialized (select set_config('app.current_tenant_id', '{tenant}', true) as id)
+             select rows.* from ({statement}) as rows where (select id from tenant) is not null;\n"
         )
     };
     let script = match operation {

@@ -12,8 +12,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::RwLock;
 
 use super::pool::Db;
-use super::session::{SystemTx, TenantTx, Tx};
+use super::session::{SystemTx, TenantTx};
 use super::sql::Sql;
+use super::tx::Tx;
 use crate::domain::idempotency::Claim;
 use crate::error::{Error, Result};
 

@@ -4,12 +4,11 @@ use diesel::pg::Pg;
 use diesel::query_builder::QueryFragment;
 use diesel::sql_types::{BigInt, Nullable};
 use diesel::{Expression, Queryable, Selectable};
-use diesel_async::AsyncPgConnection;
-use diesel_async::methods::LoadQuery;
 use uuid::Uuid;
 
 use super::session::TenantTx;
 use super::sql::{Bind, Select, Sql};
+use super::walled::Loads;
 use crate::domain::page::{KeyKind, ListId, Page, Position, SortKey, Window};
 use crate::error::Result;
 
@@ -77,7 +76,7 @@ impl Listing {
         R: Selectable<Pg> + Queryable<<R::SelectExpression as Expression>::SqlType, Pg> + Send + 'static,
         R::SelectExpression: QueryFragment<Pg> + Send + 'static,
         <R::SelectExpression as Expression>::SqlType: Send + 'static,
-        for<'q> Select<R, Nullable<BigInt>>: LoadQuery<'q, &'q AsyncPgConnection, (R, Option<i64>)>,
+        for<'q> Select<R, Nullable<BigInt>>: Loads<'q, (R, Option<i64>)>,
     {
         window.check_key(self.kind)?;
         let query = self.page_sql(window).selecting::<R, Nullable<BigInt>>();

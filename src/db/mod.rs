@@ -24,7 +24,9 @@ mod session;
 mod sql;
 mod sql_types;
 pub mod tenants;
+mod tx;
 pub mod users;
+mod walled;
 
 pub use pool::{Db, PoolState};
 pub use session::{ReadSession, SystemReason, SystemTx, TenantTx};

@@ -16,7 +16,7 @@ pub struct RequestContext {
     pub services: Arc<Services>,
     /// Who asks.
     pub caller: Caller,
-    /// The transaction that all reads of this request share.
+    /// What all reads of this request go through.
     pub session: ReadSession,
     /// By-id reads, batched. The type of the key picks the query.
     pub loader: DataLoader<ReadSession>,

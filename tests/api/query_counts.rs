@@ -46,7 +46,7 @@ async fn a_page_of_a_hundred_costs_what_a_page_of_ten_costs() {
         let (ten, hundred) =
             (counter.of_work(async || page(10).await).await, counter.of_work(async || page(100).await).await);
         assert_eq!(ten, hundred, "{list}");
-        assert!((3..=10).contains(&ten), "{list}: {ten}");
+        assert!((1..=8).contains(&ten), "{list}: {ten}");
     }
 }
 
@@ -61,7 +61,7 @@ async fn rest_pages_cost_the_same_too() {
         let (ten, hundred) =
             (counter.of_work(async || page(10).await).await, counter.of_work(async || page(100).await).await);
         assert_eq!(ten, hundred, "{list}");
-        assert!((3..=10).contains(&ten), "{list}: {ten}");
+        assert!((1..=8).contains(&ten), "{list}: {ten}");
     }
 }
 

@@ -272,3 +272,50 @@ async fn the_servers_role_cannot_become_another_or_write_the_audit_log() {
         shops.app.batch_execute("set row_security = off; select * from orders").await.expect_err("no exemption");
     assert_eq!(exempt.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{exempt:?}");
 }
+
+/// Reads name their tenant in the statement itself (`db/walled.rs`). Whatever the connection was set to, and however
+/// PostgreSQL goes about the statement, it sees the rows of the one that it names, and leaves the connection as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_names_its_tenant_sees_nobody_elses_rows() {
+    let Shops { app, superuser, tables, shops: [own, other], .. } = Shops::open().await;
+    let shapes = [
+        "select KEY from TABLE",
+        "select KEY from TABLE order by KEY limit 1000",
+        "select KEY from TABLE where KEY = any(array['OWN', 'OTHER']::uuid[])",
+        "select min(KEY::text)::uuid from TABLE group by KEY",
+        "select a.KEY from TABLE a join TABLE b using (KEY)",
+        "select KEY from TABLE where KEY in (select KEY from TABLE)",
+        "with rows as (select * from TABLE) select KEY from rows",
+    ];
+    let (mut tried, mut wrong) = (0, Vec::new());
+    for set in ["", &other.to_string()] {
+        app.batch_execute(&format!("set app.current_tenant_id = '{set}'")).await.expect("any value can be set");
+        for plan in ["force_generic_plan", "force_custom_plan"] {
+            app.batch_execute(&format!("set plan_cache_mode = {plan}")).await.expect("a setting");
+            for table in tables.iter().filter(|table| *table != "processed_events") {
+                let is_readable = format!("select has_table_privilege('mercato_app', '{table}', 'select')");
+                if text_rows(&superuser, &is_readable).await != ["t"] {
+                    continue;
+                }
+                for shape in shapes {
+                    let query = shape.replace("TABLE", table).replace("KEY", key(table));
+                    let query = query.replace("OWN", &own.to_string()).replace("OTHER", &other.to_string());
+                    let walled = format!(
+                        "with tenant as materialized (select set_config('app.current_tenant_id', $1::uuid::text, true) as id)
+                         select distinct rows.*, current_setting('app.current_tenant_id') from ({query}) as rows
+                         where (select id from tenant) is not null"
+                    );
+                    let seen = app.query(&walled, &[&own]).await.expect("it may be read");
+                    let seen: Vec<Uuid> = seen.iter().map(|row| row.get(0)).collect();
+                    if seen != [own] {
+                        wrong.push(format!("{plan}, set to {set:?}, {query}: {seen:?}"));
+                    }
+                    tried += 1;
+                }
+            }
+        }
+        assert_eq!(text_rows(&app, "select current_setting('app.current_tenant_id')").await, [set]);
+    }
+    assert!(wrong.is_empty(), "{} of {tried}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(tried > 200, "{tried}");
+}
