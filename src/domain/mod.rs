@@ -10,6 +10,7 @@ pub mod money;
 pub mod opaque_token;
 pub mod orders;
 pub mod page;
+pub mod passwords;
 pub mod payments;
 pub mod products;
 pub mod service_accounts;

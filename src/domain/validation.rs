@@ -4,6 +4,7 @@
 
 use garde::Validate;
 
+use crate::domain::passwords::is_common;
 use crate::error::{Error, FieldError, Result};
 
 /// Checks an input and names every field that is wrong, as the client wrote it.
@@ -67,13 +68,16 @@ pub(crate) fn is_email(value: &str, (): &()) -> garde::Result {
     if plausible { Ok(()) } else { Err(garde::Error::new("must be an e-mail address like ada@example.com")) }
 }
 
-/// A new password: 12 to 128 characters. Length is what makes passwords strong (NIST SP 800-63B, section 5.1.1).
+/// A new password: 12 to 128 characters, because length is what makes passwords strong (NIST SP 800-63B, section
+/// 5.1.1), and none of those that are guessed first, whatever their length.
 pub(crate) fn is_password(value: &str, (): &()) -> garde::Result {
-    if (12..=128).contains(&value.chars().count()) {
-        Ok(())
-    } else {
-        Err(garde::Error::new("must be 12 to 128 characters long"))
+    if !(12..=128).contains(&value.chars().count()) {
+        return Err(garde::Error::new("must be 12 to 128 characters long"));
     }
+    if is_common(value) {
+        return Err(garde::Error::new("is among the commonest passwords, or as easy to guess; choose another"));
+    }
+    Ok(())
 }
 
 /// A number of pieces, from MIN to a million.
@@ -120,6 +124,23 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(as_clients_write(path), expected);
+        }
+    }
+
+    #[test]
+    fn passwords_are_long_and_not_common() {
+        let wrong = |password: &str| is_password(password, &()).err().map(|error| error.to_string());
+        let long = "long ".repeat(26);
+        let length = Some("must be 12 to 128 characters long".to_owned());
+        let common = Some("is among the commonest passwords, or as easy to guess; choose another".to_owned());
+        for (password, expected) in [
+            ("correct horse battery", None),
+            ("eleven char", length.clone()),
+            (long.as_str(), length),
+            ("Password1234", common.clone()),
+            ("ababababababab", common),
+        ] {
+            assert_eq!(wrong(password), expected, "{password}");
         }
     }
 }
