@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use futures_util::future::join;
+use ipnet::IpNet;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
@@ -37,6 +38,7 @@ pub struct App {
     pub services: Arc<Services>,
     http: Arc<HttpState>,
     patience: Patience,
+    trusted_proxies: Vec<IpNet>,
     /// How often background work is looked for.
     jobs_poll: Duration,
 }
@@ -76,8 +78,10 @@ impl App {
             keep_alive: server.keep_alive_timeout,
             reading: server.request_timeout,
             connections: server.max_connections,
+            connections_per_address: server.max_connections_per_address,
         };
-        Ok(Arc::new(Self { services, http, patience, jobs_poll: server.jobs_poll }))
+        let trusted_proxies = server.trusted_proxies.clone();
+        Ok(Arc::new(Self { services, http, patience, trusted_proxies, jobs_poll: server.jobs_poll }))
     }
 
     /// Every route of the server, for those who bring requests of their own.
@@ -142,7 +146,7 @@ pub async fn serve(
         // An end by itself is an end too.
         let _ = ended.await;
     });
-    let server = connection::serve(listener, router, app.patience, async move {
+    let server = connection::serve(listener, router, app.patience, app.trusted_proxies.clone(), async move {
         shutdown.await;
         // Nobody listens any more when the server has already failed.
         let _ = (stopping.send(()), ending.send(()));

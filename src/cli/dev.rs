@@ -25,8 +25,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use super::Dev;
 use super::serve::asked_to_stop;
+use super::{Dev, open_files};
 
 /// Stands for the key of the simulated account.
 const SIMULATED: &str = "sk_simulated";
@@ -122,6 +122,8 @@ impl Dev {
         stop: impl Future<Output = ()> + Send + 'static,
         services: Option<&mut Services>,
     ) -> anyhow::Result<ExitCode> {
+        // Here it need not suffice: trying things out takes few connections.
+        open_files::raise();
         let address = SocketAddr::new(config.server.host, config.server.port);
         let in_use =
             || format!("cannot listen on {address}; choose another with `mercato dev --port N` or `make run PORT=N`");

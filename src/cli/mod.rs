@@ -2,6 +2,7 @@
 
 mod dev;
 mod keys;
+mod open_files;
 mod serve;
 mod tools;
 

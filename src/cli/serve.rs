@@ -10,10 +10,13 @@ use mercato::telemetry::logs;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::open_files;
+
 pub async fn run() -> anyhow::Result<ExitCode> {
     let config = config::for_serve()?;
     let settings = &config.server;
     logs::init(settings.log_format, &settings.log_level)?;
+    open_files::suffice(settings)?;
     let services = app::services(&config)?;
     services.db.check_role().await?;
     let app = App::build(&config, services, None)?;

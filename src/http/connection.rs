@@ -5,6 +5,7 @@
 //! keeps a connection that nobody uses, or does not read its answer, is cut off and costs a socket until then.
 
 mod activity;
+mod places;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -24,29 +25,38 @@ use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 use tower::Service;
 
 pub use activity::Patience;
 
 use activity::{Activity, Answer, Running};
+use places::{Place, Places};
 
 /// How long whoever is to be cut off may take to say goodbye, which HTTP/2 does.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// How many requests may be under way on one connection of HTTP/2. Each may hold a body and an answer in memory, and with
+/// hyper's own 200 a few clients could hold a lot.
+const MAX_STREAMS: u32 = 64;
+
 /// Answers requests with the routes of `router`, each of which has a [`ConnectInfo<SocketAddr>`], until `shutdown` comes.
 /// Then no new connection is accepted, idle ones are closed, and this resolves when the last request has been answered.
+///
+/// In `trusted` networks there are proxies: their connections are everybody's, and not bounded by address.
 pub async fn serve(
     mut listener: TcpListener,
     router: Router,
     patience: Patience,
+    trusted: Vec<IpNet>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let mut shutdown = pin!(shutdown);
-    let places = Arc::new(Semaphore::new(patience.connections));
+    let places = Places::new(patience, trusted);
     let (stopping, stop) = watch::channel(());
     loop {
         let (stream, peer, place) = tokio::select! {
@@ -66,15 +76,16 @@ pub async fn serve(
     stopping.closed().await;
 }
 
-/// Waits for a place, then for somebody to take it. Failing to accept is logged by nobody and tried again by axum.
-async fn accept(
-    listener: &mut TcpListener,
-    places: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
-    // It is never closed.
-    let place = Arc::clone(places).acquire_owned().await.ok();
-    let (stream, peer) = Listener::accept(listener).await;
-    (stream, peer, place)
+/// Waits for room, then for somebody to take it. Who has too much already is closed at once, and costs no more than that.
+/// Failing to accept is logged by nobody and tried again by axum.
+async fn accept(listener: &mut TcpListener, places: &Arc<Places>) -> (TcpStream, SocketAddr, Place) {
+    loop {
+        let room = places.room().await;
+        let (stream, peer) = Listener::accept(listener).await;
+        if let Some(place) = places.take(room, peer.ip()) {
+            return (stream, peer, place);
+        }
+    }
 }
 
 /// Serves one connection to its end: the client's, the server's, or that of the patience with it.
@@ -83,6 +94,7 @@ async fn attend(socket: Socket, service: Watched, mut stop: watch::Receiver<()>)
     let mut builder = Builder::new(TokioExecutor::new());
     // Watched here instead.
     builder.http1().header_read_timeout(None);
+    builder.http2().max_concurrent_streams(MAX_STREAMS);
     // WebSockets over HTTP/2 begin with it.
     builder.http2().enable_connect_protocol();
     let service = TowerToHyperService::new(service);
@@ -120,7 +132,7 @@ async fn attend(socket: Socket, service: Watched, mut stop: watch::Receiver<()>)
 struct Socket {
     stream: TcpStream,
     activity: Arc<Activity>,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Place,
 }
 
 impl AsyncRead for Socket {
@@ -209,9 +221,15 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string()));
         let patience = Duration::from_mins(1);
-        let patience = Patience { head: patience, keep_alive: patience, reading: patience, connections: 2 };
+        let patience = Patience {
+            head: patience,
+            keep_alive: patience,
+            reading: patience,
+            connections: 2,
+            connections_per_address: 2,
+        };
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(serve(listener, router, patience, async {
+        let serving = tokio::spawn(serve(listener, router, patience, Vec::new(), async {
             let _ = stopped.await;
         }));
         let _silent = TcpStream::connect(address).await.unwrap();

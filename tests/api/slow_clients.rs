@@ -141,6 +141,51 @@ async fn connections_that_nobody_uses_end_and_their_places_are_free_again() {
     assert_eq!(second.rest().await, "");
 }
 
+/// Everything that somebody new is told who asks once.
+async fn told_to_another(server: &TestServer) -> String {
+    let mut client = Raw::connect(server).await;
+    // The server may have closed already.
+    let _ = client.0.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    client.rest().await
+}
+
+/// So many connections at once, each of which has been answered.
+async fn connected(server: &TestServer, count: usize) -> Vec<Raw> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = Raw::connect(server).await;
+        client.say(HEALTH).await;
+        client.until(OK).await;
+        clients.push(client);
+    }
+    clients
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_so_many_connections_and_further_ones_are_closed() {
+    let server = TestServer::start_with(|config| config.server.max_connections_per_address = 3).await;
+    let mut clients = connected(&server, 3).await;
+    assert_eq!(told_to_another(&server).await, "");
+    for client in &mut clients {
+        client.say(HEALTH).await;
+        client.until(OK).await;
+    }
+    drop(clients.pop());
+    // The server takes a moment to see that it is gone.
+    soon(async { while !told_to_another(&server).await.contains(OK) {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxy_has_as_many_connections_as_there_are() {
+    let server = TestServer::start_with(|config| {
+        config.server.max_connections_per_address = 1;
+        config.server.trusted_proxies = vec!["127.0.0.1/32".parse().expect("a network")];
+    })
+    .await;
+    let _clients = connected(&server, 5).await;
+    assert!(told_to_another(&server).await.contains(OK));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_read_is_cut_off() {
     let server = impatient().await;
@@ -214,6 +259,19 @@ async fn http_2_is_spoken_to_who_knows_it_and_idles_no_longer() {
     client.say(get("/health")).await;
     client.until(OK).await;
     client.rest().await;
+}
+
+/// The server's first frame says so: SETTINGS (4), and in it `SETTINGS_MAX_CONCURRENT_STREAMS` (3).
+#[tokio::test(flavor = "multi_thread")]
+async fn http_2_is_told_how_many_requests_may_be_under_way() {
+    let server = TestServer::start().await;
+    let mut client = speak_http_2(&server, 65_535).await;
+    let mut head = [0_u8; 9];
+    soon(client.0.read_exact(&mut head)).await.expect("a frame");
+    let [0, 0, length, 4, 0, 0, 0, 0, 0] = head else { panic!("no short SETTINGS: {head:?}") };
+    let mut settings = vec![0_u8; usize::from(length)];
+    soon(client.0.read_exact(&mut settings)).await.expect("all of it");
+    assert!(settings.chunks(6).any(|setting| setting == [0, 3, 0, 0, 0, 64]), "{settings:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

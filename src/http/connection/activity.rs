@@ -22,6 +22,8 @@ pub struct Patience {
     pub reading: Duration,
     /// How many connections there are at once. Further ones wait to be accepted.
     pub connections: usize,
+    /// How many of them may come from one address, or network of 64 bits in IPv6. Further ones are closed.
+    pub connections_per_address: usize,
 }
 
 /// What a connection is doing, and since when.
