@@ -86,6 +86,8 @@ pub struct ServerSettings {
     pub keep_alive_timeout: Duration,
     /// How many connections of clients may be open.
     pub max_connections: usize,
+    /// How many of them may come from one address, or network of 64 bits in IPv6.
+    pub max_connections_per_address: usize,
     /// How long requests that are under way may take once the server has been told to stop.
     pub shutdown_grace: Duration,
     /// Which lines are logged, as directives of `tracing_subscriber::EnvFilter`.
@@ -268,6 +270,7 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
     let header_timeout = reader.required(&table::HEADER_TIMEOUT_MS);
     let keep_alive_timeout = reader.required(&table::KEEP_ALIVE_TIMEOUT_MS);
     let max_connections = reader.required(&table::MAX_CONNECTIONS);
+    let max_connections_per_address = reader.required(&table::MAX_CONNECTIONS_PER_ADDRESS);
     let shutdown_grace = reader.required(&table::SHUTDOWN_GRACE_SECONDS);
     let log_level = reader.required(&table::LOG_LEVEL);
     let log_format = reader.required(&table::LOG_FORMAT);
@@ -295,6 +298,7 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
         header_timeout: header_timeout?,
         keep_alive_timeout: keep_alive_timeout?,
         max_connections: max_connections?,
+        max_connections_per_address: max_connections_per_address?,
         shutdown_grace: shutdown_grace?,
         log_level: log_level?,
         log_format: log_format?,
@@ -318,6 +322,7 @@ fn quotas(reader: &mut Reader<'_>) -> Option<Quotas> {
     let staff = reader.required(&table::RATE_LIMIT_STAFF);
     let service = reader.required(&table::RATE_LIMIT_SERVICE);
     let login = reader.required(&table::RATE_LIMIT_LOGIN);
+    let register = reader.required(&table::RATE_LIMIT_REGISTER);
     let tenant = reader.required(&table::RATE_LIMIT_TENANT);
     Some(Quotas {
         anonymous: anonymous?,
@@ -325,6 +330,7 @@ fn quotas(reader: &mut Reader<'_>) -> Option<Quotas> {
         staff: staff?,
         service: service?,
         login: login?,
+        register: register?,
         tenant: tenant?,
     })
 }

@@ -3,8 +3,13 @@
 //! Everything here ends soon, whatever state Redis is in. After a failure a breaker opens: for a second callers are
 //! told at once that Redis is gone; then one of them is let through to find out, and so on.
 
+pub mod documents;
 pub mod limits;
 pub mod sessions;
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests;
 

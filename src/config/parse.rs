@@ -196,10 +196,25 @@ pub(super) fn quota(text: &str) -> Result<Quota, String> {
         .ok_or_else(|| "a number and a period, like 100/s, 6000/m or 50000/h; at most a million a second".to_owned())
 }
 
-/// Addresses and networks, with commas between them.
+/// The least that may be had at once of what requests cost: with less, a page of a hundred orders would never be answered.
+const LEAST_BUDGET: u32 = 5_000;
+
+/// A quota of costs.
+pub(super) fn budget(text: &str) -> Result<Quota, String> {
+    let quota = quota(text)?;
+    if quota.units() < LEAST_BUDGET {
+        return Err(format!(
+            "at least {LEAST_BUDGET} units, like {LEAST_BUDGET}/m: the dearest request costs that much"
+        ));
+    }
+    Ok(quota)
+}
+
+/// Addresses and networks, with commas between them. What they say is believed, so that not everybody can be one.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     let network = |text: &str| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
-    let networks: Option<_> = text.split(',').map(|text| network(text.trim())).collect();
+    let networks: Option<Vec<IpNet>> = text.split(',').map(|text| network(text.trim())).collect();
+    let networks = networks.filter(|networks| networks.iter().all(|network| network.prefix_len() > 0));
     networks.ok_or_else(|| "addresses or networks with commas between them, like 10.0.0.0/8,192.168.1.7".to_owned())
 }
 

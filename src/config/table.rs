@@ -68,7 +68,7 @@ impl Default {
 }
 
 /// Every setting, in the order in which help texts show them.
-pub(super) static TABLE: [&About; 38] = [
+pub(super) static TABLE: [&About; 40] = [
     &DATABASE_URL.about,
     &MIGRATION_DATABASE_URL.about,
     &REDIS_URL.about,
@@ -90,6 +90,7 @@ pub(super) static TABLE: [&About; 38] = [
     &RATE_LIMIT_STAFF.about,
     &RATE_LIMIT_SERVICE.about,
     &RATE_LIMIT_LOGIN.about,
+    &RATE_LIMIT_REGISTER.about,
     &RATE_LIMIT_TENANT.about,
     &TRUSTED_PROXIES.about,
     &ORDER_PAYMENT_TTL.about,
@@ -101,6 +102,7 @@ pub(super) static TABLE: [&About; 38] = [
     &HEADER_TIMEOUT_MS.about,
     &KEEP_ALIVE_TIMEOUT_MS.about,
     &MAX_CONNECTIONS.about,
+    &MAX_CONNECTIONS_PER_ADDRESS.about,
     &SHUTDOWN_GRACE_SECONDS.about,
     &LOG_LEVEL.about,
     &LOG_FORMAT.about,
@@ -146,7 +148,8 @@ pub(super) static DATA_ENCRYPTION_KEY: Setting<Vec<SecretString>> = Setting::new
     "what seals secrets in the database: 32 bytes in base64; `mercato keys generate --kind data` makes one. Several, \
              with commas, while one replaces another: the first one seals",
 )
-.example("3q2+796tvu/erb7v3q2+796tvu/erb7v3q2+796tvu8=")
+// No key: who copies it must not run with one that everybody knows.
+.example(r#""the output of: mercato keys generate --kind data""#)
 .secret()
 .needed_by("serve");
 
@@ -178,23 +181,26 @@ pub(super) static RATE_LIMIT_ENABLED: Setting<bool> = Setting::new("RATE_LIMIT_E
     .what("whether requests are limited; guessing passwords and codes always is")
     .default(Default::Value("true"));
 
-pub(super) static RATE_LIMIT_ANONYMOUS: Setting<Quota> = quota(
+pub(super) static RATE_LIMIT_ANONYMOUS: Setting<Quota> = budget(
     "RATE_LIMIT_ANONYMOUS",
     "what requests without a user may cost in a second, minute or hour (s, m, h), for each address; docs/limits.md tells \
      what costs what",
     Default::PerMode { serve: "30000/m", dev: "3000000/m" },
 );
 
-pub(super) static RATE_LIMIT_CUSTOMER: Setting<Quota> =
-    quota("RATE_LIMIT_CUSTOMER", "the same for each customer", Default::PerMode { serve: "30000/m", dev: "3000000/m" });
+pub(super) static RATE_LIMIT_CUSTOMER: Setting<Quota> = budget(
+    "RATE_LIMIT_CUSTOMER",
+    "the same for each customer",
+    Default::PerMode { serve: "30000/m", dev: "3000000/m" },
+);
 
-pub(super) static RATE_LIMIT_STAFF: Setting<Quota> = quota(
+pub(super) static RATE_LIMIT_STAFF: Setting<Quota> = budget(
     "RATE_LIMIT_STAFF",
     "the same for each merchant and admin",
     Default::PerMode { serve: "120000/m", dev: "3000000/m" },
 );
 
-pub(super) static RATE_LIMIT_SERVICE: Setting<Quota> = quota(
+pub(super) static RATE_LIMIT_SERVICE: Setting<Quota> = budget(
     "RATE_LIMIT_SERVICE",
     "the same for each service account",
     Default::PerMode { serve: "600000/m", dev: "3000000/m" },
@@ -206,9 +212,15 @@ pub(super) static RATE_LIMIT_LOGIN: Setting<Quota> = quota(
     Default::PerMode { serve: "60/m", dev: "6000/m" },
 );
 
-pub(super) static RATE_LIMIT_TENANT: Setting<Quota> = quota(
+pub(super) static RATE_LIMIT_REGISTER: Setting<Quota> = quota(
+    "RATE_LIMIT_REGISTER",
+    "how many shops may be registered from an address",
+    Default::PerMode { serve: "10/h", dev: "6000/m" },
+);
+
+pub(super) static RATE_LIMIT_TENANT: Setting<Quota> = budget(
     "RATE_LIMIT_TENANT",
-    "what the requests of all users of a shop may cost together",
+    "what the requests of all customers of a shop may cost together, and those of its staff and machines",
     Default::Value("3000000/m"),
 );
 
@@ -288,6 +300,11 @@ pub(super) static MAX_CONNECTIONS: Setting<usize> =
         .what("how many connections of clients may be open; further ones wait")
         .default(Default::Value("10000"));
 
+pub(super) static MAX_CONNECTIONS_PER_ADDRESS: Setting<usize> =
+    Setting::new("MAX_CONNECTIONS_PER_ADDRESS", "NUMBER", parse::number::<usize, 1, 1_000_000>)
+        .what("how many of them one address (of IPv6: /64) may have, outside TRUSTED_PROXIES; further ones are closed")
+        .default(Default::Value("1000"));
+
 pub(super) static SHUTDOWN_GRACE_SECONDS: Setting<Duration> =
     Setting::new("SHUTDOWN_GRACE_SECONDS", "SECONDS", parse::seconds::<0, 3600>)
         .what("how long requests under way may take to finish when the server is told to stop")
@@ -319,6 +336,12 @@ pub(super) static PASSWORD_HASHES_AT_ONCE: Setting<usize> =
         .default(Default::Cores)
         .example("2");
 
+/// A quota of costs: it must hold the dearest that is usual.
+const fn budget(name: &'static str, what: &'static str, default: Default) -> Setting<Quota> {
+    Setting::new(name, "N/PERIOD", parse::budget).what(what).default(default)
+}
+
+/// A quota of attempts.
 const fn quota(name: &'static str, what: &'static str, default: Default) -> Setting<Quota> {
     Setting::new(name, "N/PERIOD", parse::quota).what(what).default(default)
 }

@@ -55,7 +55,7 @@ fn what_is_not_set_has_the_documented_default() {
     assert_eq!((server.log_level.as_str(), server.log_format), ("info", LogFormat::Json));
     assert!(!server.graphiql_enabled && server.introspection_enabled && server.cors_allowed_origins.is_none());
     assert_eq!((server.header_timeout.as_secs(), server.keep_alive_timeout.as_secs()), (10, 75));
-    assert_eq!(server.max_connections, 10_000);
+    assert_eq!((server.max_connections, server.max_connections_per_address), (10_000, 1000));
     assert!(server.password_hashes_at_once >= 1);
     assert!(server.base_domain.is_none() && migration_database_url.is_none());
     assert_eq!((server.stripe_api_base.as_str(), server.stripe_timeout.as_secs()), ("https://api.stripe.com", 10));
@@ -309,6 +309,27 @@ fn help_fits_a_terminal_and_names_every_setting() {
   PORT=NUMBER                         the TCP port to listen on; 0 takes any that is free
 ";
     assert!(help.contains(port), "{help}");
+}
+
+/// Whoever copies `.env.example` must not run with keys that everybody knows.
+#[test]
+fn example_keys_are_no_keys() {
+    let examples: &'static str = env_example().leak();
+    for name in ["JWT_PRIVATE_KEY", "DATA_ENCRYPTION_KEY"] {
+        let example = examples.lines().find_map(|line| line.strip_prefix(&format!("#{name}="))).unwrap();
+        assert!(problem(name, example.trim_matches('"')).starts_with(&format!("{name} must be")), "{name}");
+    }
+}
+
+/// Compose hands on what it names: the rest of `.env` would be ignored without a word.
+#[test]
+fn compose_passes_every_setting_on() {
+    let compose = include_str!("../../docker-compose.yml");
+    let passes = |name: &str| compose.contains(&format!("\n      {name}:"));
+    // HOST is the container's own affair.
+    for name in TABLE.iter().map(|about| about.name).filter(|name| *name != "HOST") {
+        assert!(passes(name) || passes(&format!("{name}_FILE")), "{name}");
+    }
 }
 
 #[test]

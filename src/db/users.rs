@@ -75,7 +75,7 @@ pub async fn find(tx: &TenantTx, id: Uuid) -> Result<Option<UserRow>> {
 }
 
 /// A user with what logging in takes.
-#[derive(Clone, Debug, Queryable, Selectable)]
+#[derive(Clone, Queryable, Selectable)]
 #[diesel(table_name = users, check_for_backend(Pg))]
 pub struct Credentials {
     /// The user.

@@ -33,6 +33,19 @@ impl Quota {
         Some(Self { units, seconds })
     }
 
+    /// So many times as much.
+    #[must_use]
+    pub fn times(self, factor: u32) -> Self {
+        let most = MAX_PER_SECOND.saturating_mul(self.seconds);
+        Self { units: self.units.saturating_mul(factor).min(most), ..self }
+    }
+
+    /// When one unit will be there, of a quota that has refused so many and has none left.
+    #[must_use]
+    pub fn next_unit(self, units: u32, retry_after: Duration) -> Duration {
+        retry_after.saturating_sub(Duration::from_nanos(self.time_of(units.saturating_sub(1))))
+    }
+
     /// How many units may be used at once.
     #[must_use]
     pub const fn units(self) -> u32 {
@@ -73,7 +86,9 @@ pub struct Quotas {
     pub service: Quota,
     /// For giving passwords, from one address.
     pub login: Quota,
-    /// For all users of a shop together.
+    /// For registering shops, from one address.
+    pub register: Quota,
+    /// For all customers of a shop together, and for its staff and machines together.
     pub tenant: Quota,
 }
 

@@ -102,7 +102,9 @@ impl AuditQuery {
             user_id: filter.user_id.map(|id| id.0),
         };
         let window = PageArgs { first, after, last, before, offset }.window(ListId::of(&list))?;
-        let page = list.page(&*ctx.request().session.tx().await?, &window).await?;
+        let request = ctx.request();
+        let page = list.page(&*request.session.tx().await?, &window).await?;
+        request.count_text(page.rows.iter().map(|(_, entry)| entry.changes.to_string().len()).sum())?;
         Ok(Connection::new(page, move |tx| {
             let list = list.clone();
             async move { list.count(tx).await }.boxed()

@@ -50,7 +50,11 @@ impl Access {
 
 impl Guard for Access {
     async fn check(&self, ctx: &Context<'_>) -> async_graphql::Result<()> {
-        let (caller, field) = (&ctx.request().caller, ctx.field().name());
+        let request = ctx.request();
+        let (caller, field) = (&request.caller, ctx.field().name());
+        if ctx.path_node.is_none_or(|node| node.parent.is_none()) {
+            request.begin_field().await?;
+        }
         // What everybody sees of a shop, its machines see too.
         if *self != Self::Public && field != "tenant" {
             caller.check_scope(Scope::of_field(field))?;

@@ -29,7 +29,7 @@ use chrono::{DateTime, Utc};
 
 pub use errors::{code, error_response, make_short};
 
-use crate::domain::actor::Caller;
+use crate::domain::actor::{Caller, RequestId};
 use crate::error::Error;
 use crate::graphql::batching::Batches;
 use crate::graphql::context::RequestContext;
@@ -114,6 +114,24 @@ pub fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Opt
     operation.map(|operation| &operation.node)
 }
 
+/// Whether the operation that will run changes something.
+fn is_mutation(request: &mut Request) -> bool {
+    let name = request.operation_name.clone();
+    let document = request.parsed_query().ok();
+    let operation = document.and_then(|document| selected(document, name.as_deref()));
+    operation.is_some_and(|operation| operation.ty == OperationType::Mutation)
+}
+
+/// The answer to an operation that took too long. One that may have changed something is not to be sent again blindly.
+fn too_late(request_id: &RequestId, is_retryable: bool) -> Response {
+    let late = Error::Unavailable(anyhow::anyhow!("the operation took too long"));
+    let mut response = error_response(Arc::new(late), request_id);
+    for extensions in response.errors.iter_mut().filter_map(|error| error.extensions.as_mut()) {
+        extensions.set("retryable", is_retryable);
+    }
+    response
+}
+
 /// The schema and what its resolvers work with: where both transports meet.
 pub struct Engine {
     /// The schema.
@@ -130,14 +148,17 @@ impl Engine {
     pub async fn execute(&self, caller: Caller, mut request: Request) -> Response {
         let (request_id, meter) = (caller.request_id.clone(), caller.meter.clone());
         let cost = cost::of_request(&mut request);
+        // With a key, whatever was changed is answered the next time.
+        let may_have_changed = caller.idempotency.is_none() && is_mutation(&mut request);
         let answer = async {
             cost::check(cost)?;
             self.services.limits.charge(&caller, cost).await?;
             Ok(self.answer(caller, request).await)
         };
-        let late = |_| Err(Error::Unavailable(anyhow::anyhow!("the operation took too long")));
-        let answered = tokio::time::timeout(self.timeout, answer).await.unwrap_or_else(late);
-        let response = answered.unwrap_or_else(|error| error_response(Arc::new(error), &request_id));
+        let response = match tokio::time::timeout(self.timeout, answer).await {
+            Ok(answered) => answered.unwrap_or_else(|error| error_response(Arc::new(error), &request_id)),
+            Err(_) => too_late(&request_id, !may_have_changed),
+        };
         response.extension("cost", cost::told(cost, meter.get()))
     }
 
@@ -157,12 +178,10 @@ impl Engine {
 
     /// Runs one operation, with a tenant session and loaders of its own.
     async fn run(&self, services: Arc<Services>, caller: Caller, mut request: Request) -> Response {
-        let is_mutation = request.parsed_query().is_ok_and(|document| {
-            document.operations.iter().any(|(_, operation)| operation.node.ty == OperationType::Mutation)
-        });
+        let is_mutation = is_mutation(&mut request);
         let batches = Batches::default();
         let request_id = caller.request_id.clone();
-        let context = RequestContext::new(services, caller, &batches);
+        let context = RequestContext::new(services, caller, &batches, is_mutation);
         let session = context.session.clone();
         let execution = self.schema.execute(request.data(context));
         let mut response = batches.drive(execution).await;

@@ -43,8 +43,9 @@ impl Product {
     }
 
     /// All about it.
-    async fn description(&self) -> &str {
-        &self.0.description
+    async fn description(&self, ctx: &Context<'_>) -> async_graphql::Result<&str> {
+        ctx.request().count_text(self.0.description.len())?;
+        Ok(&self.0.description)
     }
 
     /// What one piece costs.
@@ -63,8 +64,9 @@ impl Product {
     }
 
     /// Pictures, over HTTPS.
-    async fn image_urls(&self) -> &[String] {
-        &self.0.image_urls
+    async fn image_urls(&self, ctx: &Context<'_>) -> async_graphql::Result<&[String]> {
+        ctx.request().count_text(self.0.image_urls.iter().map(String::len).sum())?;
+        Ok(&self.0.image_urls)
     }
 
     /// Whether it can be seen and bought by customers. Deleted products are inactive.
@@ -228,6 +230,7 @@ impl ProductQuery {
         let list = filter.unwrap_or_default().list(&request.caller, sort)?;
         let window = PageArgs { first, after, last, before, offset }.window(ListId::of(&list))?;
         let page = list.page(&*request.session.tx().await?, &window).await?;
+        request.count_text(page.rows.iter().map(|(_, product)| product.text_len()).sum())?;
         Ok(Connection::new(page, move |tx| {
             let list = list.clone();
             async move { list.count(tx).await }.boxed()

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Where proxies say for whom they ask.
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The client's address: the peer's, unless that is a trusted proxy. Then it is the last one in `X-Forwarded-For` that is
 /// none, because each proxy appends whom it talks to, and whatever stands before that may be made up.

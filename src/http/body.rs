@@ -1,9 +1,10 @@
-//! Bodies: read to their end, so that who sends too much is told so, unpacked, and packed on the way out.
+//! Bodies: read to their end, so that who sends too much is told so, unpacked for those who are known to be welcome, and
+//! packed on the way out.
 
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use axum::http::request::Parts;
@@ -14,8 +15,9 @@ use tokio::time::timeout;
 
 use crate::domain::actor::RequestId;
 use crate::error::Code;
-use crate::http::encoding::{Coding, encode};
+use crate::http::encoding::Coding;
 use crate::http::{HttpState, errors};
+use crate::services::auth::Identified;
 
 /// How much more than the limit is read and thrown away, in bytes. Beyond it the connection is cut.
 const THROWN_AWAY: usize = 16 << 20;
@@ -31,16 +33,40 @@ pub async fn exchange(
     next: Next,
 ) -> Response {
     let accepted = Coding::accepted(request.headers());
+    let path = request.uri().path().to_owned();
     let answer = if request.body().is_end_stream() {
         next.run(request).await
     } else {
-        let (mut parts, body) = request.into_parts();
-        match read_whole(&http, &mut parts, body).await {
+        let (parts, body) = request.into_parts();
+        match read_whole(&http, body).await {
             Ok(body) => next.run(Request::from_parts(parts, body)).await,
             Err((code, message)) => errors::refused(code, message, route(&parts), &parts.headers, &request_id),
         }
     };
-    encode(accepted, answer).await
+    http.encoder.encode(accepted, &path, answer).await
+}
+
+/// Unpacks the request's body, once it is known whose it is. Refusing is charged, as for whatever else is malformed.
+pub async fn unpack(
+    State(http): State<Arc<HttpState>>,
+    Extension(request_id): Extension<RequestId>,
+    Extension(Identified(identified)): Extension<Identified>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // Who is refused anyway is not worth the work.
+    let (true, Ok(caller)) = (request.headers().contains_key(CONTENT_ENCODING), identified) else {
+        return next.run(request).await;
+    };
+    let (mut parts, body) = request.into_parts();
+    let (code, message) = match unpacked(&http, &mut parts, body).await {
+        Ok(body) => return next.run(Request::from_parts(parts, body)).await,
+        Err(refused) => refused,
+    };
+    match http.engine.services.limits.charge_malformed(&caller).await {
+        Ok(()) => errors::refused(code, message, route(&parts), &parts.headers, &request_id),
+        Err(error) => errors::limited(error, route(&parts), &parts.headers, &request_id),
+    }
 }
 
 fn route(parts: &Parts) -> &str {
@@ -49,14 +75,23 @@ fn route(parts: &Parts) -> &str {
 
 /// Reads the body before anybody answers: a client that is still sending when the answer comes sees a broken connection
 /// instead of it. Of a body over the limit one byte too many is handed on, for the handler to refuse in its own shape.
-async fn read_whole(http: &HttpState, parts: &mut Parts, body: Body) -> Result<Body, (Code, &'static str)> {
+async fn read_whole(http: &HttpState, body: Body) -> Result<Body, (Code, &'static str)> {
     let limit = http.settings.max_body_bytes;
     // There is no code of its own for who is too slow. The connection ends with the answer, because more could come.
     let late = |_| (Code::ValidationError, "the body did not arrive in time");
-    let whole = match timeout(http.settings.body_timeout, collect(body, limit)).await.map_err(late)? {
-        Ok(whole) => whole,
+    match timeout(http.settings.body_timeout, collect(body, limit)).await.map_err(late)? {
+        Ok(whole) => Ok(whole.into()),
         // What broke off breaks off for the handler too.
-        Err(error) => return Ok(Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(error)]))),
+        Err(error) => Ok(Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(error)]))),
+    }
+}
+
+/// The body without its content coding, for the headers to say so.
+async fn unpacked(http: &HttpState, parts: &mut Parts, body: Body) -> Result<Body, (Code, &'static str)> {
+    let limit = http.settings.max_body_bytes;
+    // It is in memory, unless it broke off.
+    let Ok(whole) = to_bytes(body, usize::MAX).await else {
+        return Err((Code::ValidationError, "the body ended early"));
     };
     if whole.len() > limit || route(parts) == AS_IT_CAME {
         return Ok(whole.into());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -12,6 +13,7 @@ use serde_json::json;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use crate::http::encoding::Fixed;
 use crate::http::{HttpState, graphiql};
 use crate::rest;
 
@@ -30,6 +32,11 @@ fn docs() -> Router<Arc<HttpState>> {
     let policy = HeaderValue::from_static(DOCS_POLICY);
     Router::from(SwaggerUi::new("/docs").url("/openapi.json", rest::openapi()).config(config))
         .layer(SetResponseHeaderLayer::overriding(CONTENT_SECURITY_POLICY, policy))
+        .layer(map_response(async |mut response: Response| {
+            // All of it is made once.
+            response.extensions_mut().insert(Fixed);
+            response
+        }))
 }
 
 /// Shows browsers the page to start at, and programs where things are.

@@ -19,6 +19,7 @@ use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
 use flate2::Compression;
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::GzEncoder;
+use moka::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -36,14 +37,15 @@ const GZIP_LEVEL: u32 = 1;
 /// How far back brotli looks, as a power of two: 256 KiB, which is what it needs to allocate for long bodies.
 const BROTLI_WINDOW: i32 = 18;
 
-/// How many bodies are unpacked at the same time. Each takes a core, and up to 16 MiB for what brotli looks back at.
-const UNPACKED_AT_ONCE: usize = 4;
+/// How many bodies are unpacked, and how many long ones packed, at the same time. Each takes a core, and up to 16 MiB for what
+/// brotli looks back at.
+const AT_ONCE: usize = 4;
 
 /// How much of a body is unpacked at a time, in bytes.
 const PIECE: usize = 16 * 1024;
 
 /// How a body is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Coding {
     /// `gzip`
     Gzip,
@@ -89,9 +91,9 @@ impl Coding {
 
     /// Unpacks a body, of which at most `limit` bytes and one more are made: then it is too large.
     pub async fn unpack(self, body: Bytes, limit: usize) -> io::Result<Vec<u8>> {
-        static AT_ONCE: Semaphore = Semaphore::const_new(UNPACKED_AT_ONCE);
+        static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
 
-        let place = AT_ONCE.acquire().await.map_err(io::Error::other)?;
+        let place = PLACES.acquire().await.map_err(io::Error::other)?;
         let unpacked = spawn_blocking(move || {
             let _until_it_is_done = place;
             self.unpack_here(&body, limit)
@@ -116,8 +118,15 @@ impl Coding {
     }
 
     async fn pack(self, body: Bytes) -> io::Result<Vec<u8>> {
+        static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
+
         if body.len() > LONG {
-            return spawn_blocking(move || self.pack_here(&body)).await?;
+            let place = PLACES.acquire().await.map_err(io::Error::other)?;
+            let packed = spawn_blocking(move || {
+                let _until_it_is_done = place;
+                self.pack_here(&body)
+            });
+            return packed.await?;
         }
         self.pack_here(&body)
     }
@@ -190,32 +199,68 @@ fn named_weight(headers: &HeaderMap, name: &str) -> Option<f32> {
     })
 }
 
-/// Compresses an answer, if that makes it smaller and the client can undo it.
-pub async fn encode(accepted: Option<Coding>, mut response: Response) -> Response {
-    if !is_worth_it(&response) {
-        return response;
+/// Says of an answer that it is the same for everybody, as long as the server runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Fixed;
+
+/// Compresses answers, and the fixed ones once.
+pub struct Encoder {
+    /// By path.
+    fixed: Cache<(String, Coding), Bytes>,
+}
+
+/// How many fixed answers are kept, in any coding.
+const MAX_FIXED: u64 = 64;
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self { fixed: Cache::new(MAX_FIXED) }
     }
-    response.headers_mut().append(VARY, HeaderValue::from_name(ACCEPT_ENCODING));
-    let Some(coding) = accepted else {
-        return response;
-    };
-    if response.body().is_end_stream() {
-        // The answer to a HEAD. How long that of a GET would be is not known.
-        response.headers_mut().remove(CONTENT_LENGTH);
-        return response;
+}
+
+impl Encoder {
+    /// The body in this coding.
+    async fn packed(&self, coding: Coding, path: &str, is_fixed: bool, plain: &Bytes) -> io::Result<Bytes> {
+        if !is_fixed {
+            return coding.pack(plain.clone()).await.map(Bytes::from);
+        }
+        let key = (path.to_owned(), coding);
+        if let Some(packed) = self.fixed.get(&key) {
+            return Ok(packed);
+        }
+        let packed = Bytes::from(coding.pack(plain.clone()).await?);
+        self.fixed.insert(key, packed.clone());
+        Ok(packed)
     }
-    let (mut parts, body) = response.into_parts();
-    let Ok(plain) = to_bytes(body, usize::MAX).await else {
-        // Bodies of a known size are in memory, and do not fail.
-        return Response::from_parts(parts, Body::empty());
-    };
-    let Ok(packed) = coding.pack(plain.clone()).await else {
-        return Response::from_parts(parts, plain.into());
-    };
-    parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-    parts.headers.insert(CONTENT_LENGTH, packed.len().into());
-    weaken(&mut parts.headers);
-    Response::from_parts(parts, packed.into())
+
+    /// Compresses the answer to a request for this path, if that makes it smaller and the client can undo it.
+    pub async fn encode(&self, accepted: Option<Coding>, path: &str, mut response: Response) -> Response {
+        if !is_worth_it(&response) {
+            return response;
+        }
+        response.headers_mut().append(VARY, HeaderValue::from_name(ACCEPT_ENCODING));
+        let Some(coding) = accepted else {
+            return response;
+        };
+        if response.body().is_end_stream() {
+            // The answer to a HEAD. How long that of a GET would be is not known.
+            response.headers_mut().remove(CONTENT_LENGTH);
+            return response;
+        }
+        let (mut parts, body) = response.into_parts();
+        let Ok(plain) = to_bytes(body, usize::MAX).await else {
+            // Bodies of a known size are in memory, and do not fail.
+            return Response::from_parts(parts, Body::empty());
+        };
+        let is_fixed = parts.extensions.get::<Fixed>().is_some();
+        let Ok(packed) = self.packed(coding, path, is_fixed, &plain).await else {
+            return Response::from_parts(parts, plain.into());
+        };
+        parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+        parts.headers.insert(CONTENT_LENGTH, packed.len().into());
+        weaken(&mut parts.headers);
+        Response::from_parts(parts, packed.into())
+    }
 }
 
 /// Whether an answer is text of some length that is not compressed yet. Of streams, the length is not known.
@@ -327,7 +372,7 @@ mod tests {
             let headers = [(CONTENT_TYPE, content_type), (ETAG, "\"tag\"")];
             axum::response::IntoResponse::into_response((headers, "x".repeat(length)))
         };
-        let packed = encode(Some(Coding::Gzip), answer("application/json", 2000)).await;
+        let packed = Encoder::default().encode(Some(Coding::Gzip), "/", answer("application/json", 2000)).await;
         let header = |response: &Response, name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
         };
@@ -335,13 +380,13 @@ mod tests {
         assert_eq!(told, ["gzip", "W/\"tag\"", "accept-encoding"]);
         let length = header(&packed, "content-length");
         assert_eq!(to_bytes(packed.into_body(), 2000).await.unwrap().len().to_string(), length);
-        let plain = encode(None, answer("application/json", 2000)).await;
+        let plain = Encoder::default().encode(None, "/", answer("application/json", 2000)).await;
         assert_eq!(
             ["content-encoding", "etag", "vary"].map(|name| header(&plain, name))[..],
             ["", "\"tag\"", "accept-encoding"]
         );
         for other in [answer("application/json", 1023), answer("image/png", 2000)] {
-            let other = encode(Some(Coding::Gzip), other).await;
+            let other = Encoder::default().encode(Some(Coding::Gzip), "/", other).await;
             assert_eq!(["content-encoding", "vary"].map(|name| header(&other, name)), ["", ""]);
         }
     }

@@ -100,6 +100,16 @@ pub fn refused(
     response
 }
 
+/// A request that its sender cannot afford, likewise.
+pub fn limited(error: Error, route: &str, headers: &HeaderMap, request_id: &RequestId) -> Response {
+    if route == "/graphql" {
+        let format = Format::accepted(headers).unwrap_or(Format::Json);
+        return respond(format, Ok(graphql::error_response(Arc::new(error), request_id)), request_id);
+    }
+    error.log();
+    envelope(error.code(), &error.to_string())
+}
+
 /// No route has this path.
 pub async fn not_found() -> Response {
     envelope(Code::NotFound, "no such route; see /docs for REST and /graphql for GraphQL")

@@ -135,7 +135,7 @@ async fn read(request: Request) -> Result<Params, Refusal> {
 
 /// Runs the operation of a well-formed request.
 async fn run(http: &HttpState, caller: &Caller, params: Params, method: Method) -> Result<Answer, Unfit> {
-    let document = http.documents.resolve(params.query.as_deref(), &params.extensions).await?;
+    let (document, to_share) = http.documents.resolve(params.query.as_deref(), &params.extensions).await?;
     document::check_variables(&params.variables).map_err(|wrong| Refusal::malformed(format!("variables: {wrong}")))?;
     let selected = graphql::selected(&document, params.operation_name.as_deref());
     let kind = selected.map(|operation| operation.ty);
@@ -145,7 +145,12 @@ async fn run(http: &HttpState, caller: &Caller, params: Params, method: Method) 
     if let Some(missing) = selected.and_then(|operation| document::missing_variable(operation, &params.variables)) {
         return Err(Unfit::Document(missing));
     }
+    let to_share = to_share.zip(params.query.clone());
     let answer = http.engine.execute(caller.clone(), operation(params, document)).await;
+    let is_paid = caller.meter.get().is_none_or(|charge| charge.verdict.is_allowed);
+    if let Some((hash, text)) = to_share.filter(|_| is_paid) {
+        http.documents.share(hash, &text).await;
+    }
     if let Some(kind) = kind.and_then(counted) {
         http.engine.services.metrics.graphql_operation(kind, answer.errors.is_empty());
     }

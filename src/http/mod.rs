@@ -36,6 +36,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::clients::redis::Redis;
 use crate::config::Origins;
 use crate::graphql::Engine;
+use crate::http::encoding::Encoder;
 use crate::http::persisted::Documents;
 use crate::rest;
 
@@ -44,6 +45,7 @@ pub struct HttpState {
     engine: Arc<Engine>,
     redis: Redis,
     documents: Documents,
+    encoder: Encoder,
     settings: Settings,
 }
 
@@ -71,7 +73,7 @@ impl HttpState {
     pub fn new(engine: Arc<Engine>, settings: Settings) -> Self {
         let redis = engine.services.redis.clone();
         let documents = Documents::new(redis.clone(), settings.introspection);
-        Self { engine, redis, documents, settings }
+        Self { engine, redis, documents, encoder: Encoder::default(), settings }
     }
 }
 
@@ -80,9 +82,10 @@ pub fn router(http: &Arc<HttpState>) -> Router {
     let identify = from_fn_with_state(Arc::clone(http), request::identify);
     // Answers depend on who asks, which caches between us and the client do not know.
     let private = SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let rest = rest::router(&http.engine).layer(identify.clone()).merge(health::routes());
+    let unpack = from_fn_with_state(Arc::clone(http), body::unpack);
+    let rest = rest::router(&http.engine).layer(unpack.clone()).layer(identify.clone()).merge(health::routes());
     let routes = Router::new()
-        .merge(graphql::routes().layer(identify))
+        .merge(graphql::routes().layer(unpack).layer(identify))
         .nest("/api/v1", rest)
         .layer(private)
         .merge(health::routes())

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::clients::redis::Redis;
+use crate::clients::redis::documents::KEPT;
 use crate::error::Code;
 use crate::http::document::{asks_for_the_schema, check_nesting, check_size};
 use crate::http::errors::{Refusal, Unfit};
@@ -32,7 +33,11 @@ const MIN_WEIGHT: u32 = 512;
 /// How long a registered document is kept for all replicas after somebody has registered it.
 const SHARED_FOR: Duration = Duration::from_hours(24);
 
-type Hash = [u8; 32];
+/// The longest document that replicas share, in bytes. Longer ones are known to the replica that got them.
+const MAX_SHARED: usize = 8 * 1024;
+
+/// The SHA-256 of a document's text.
+pub type Hash = [u8; 32];
 
 /// The documents that this replica has parsed, and those that clients have registered with any replica.
 pub struct Documents {
@@ -65,12 +70,17 @@ impl Documents {
         Self { parsed, shared, introspection }
     }
 
-    /// The document of a request that has its text, its hash in the extensions, or both. With both, it is registered.
-    pub async fn resolve(&self, text: Option<&str>, extensions: &Extensions) -> Result<Arc<ExecutableDocument>, Unfit> {
+    /// The document of a request that has its text, its hash in the extensions, or both. Then it is to be registered, and the
+    /// hash comes along.
+    pub async fn resolve(
+        &self,
+        text: Option<&str>,
+        extensions: &Extensions,
+    ) -> Result<(Arc<ExecutableDocument>, Option<Hash>), Unfit> {
         let wanted = persisted_hash(extensions)?;
         let Some(text) = text else {
             let hash = wanted.ok_or_else(|| Refusal::malformed("query: is missing; send the document's text"))?;
-            return Ok(self.find(hash).await.ok_or_else(not_found)?);
+            return Ok((self.find(hash).await.ok_or_else(not_found)?, None));
         };
         if text.len() > MAX_TEXT {
             return Err(Refusal::malformed(format!("query: must be at most {MAX_TEXT} bytes long")).into());
@@ -80,12 +90,15 @@ impl Documents {
             let wrong = "extensions.persistedQuery.sha256Hash: is not the SHA-256 of the query";
             return Err(Refusal::malformed(wrong).into());
         }
-        let document = self.parse(hash, text)?;
-        if wanted.is_some() {
+        Ok((self.parse(hash, text)?, wanted))
+    }
+
+    /// Registers a document with all replicas. To be done once the request has been paid for.
+    pub async fn share(&self, hash: Hash, text: &str) {
+        if text.len() <= MAX_SHARED {
             // When Redis is gone, which it says itself, the document stays with this replica.
-            let _ = self.shared.set(&key(hash), text.as_bytes(), SHARED_FOR).await;
+            let _ = self.shared.keep_document(&hex::encode(hash), text, SHARED_FOR, KEPT).await;
         }
-        Ok(document)
     }
 
     fn parse(&self, hash: Hash, text: &str) -> Result<Arc<ExecutableDocument>, Unfit> {
@@ -113,16 +126,12 @@ impl Documents {
         if let Some(parsed) = self.parsed.get(&hash) {
             return Some(parsed.document);
         }
-        let found = self.shared.get(&key(hash)).await.ok().flatten()?;
+        let found = self.shared.document(&hex::encode(hash)).await.ok().flatten()?;
         let text = String::from_utf8(found).ok()?;
         // What others may write to is not taken at its word.
         let genuine = Hash::from(Sha256::digest(&text)) == hash;
         if genuine { self.parse(hash, &text).ok() } else { None }
     }
-}
-
-fn key(hash: Hash) -> String {
-    format!("mercato:apq:{}", hex::encode(hash))
 }
 
 /// The answer that makes clients send the text as well. It has status 200, because clients look for it in the body.

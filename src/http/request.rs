@@ -1,7 +1,7 @@
 //! Who asks: what the headers of a request say of its caller, found once for both transports.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use axum::Extension;
 use axum::extract::{ConnectInfo, Request, State};
@@ -60,7 +60,15 @@ pub async fn identify(
 fn client(http: &HttpState, request: &Request) -> IpAddr {
     let peer = request.extensions().get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| peer.ip());
     let peer = peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    address::of_client(peer, request.headers(), &http.settings.trusted_proxies)
+    let proxies = &http.settings.trusted_proxies;
+    if proxies.is_empty() && request.headers().contains_key(address::FORWARDED_FOR) {
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            tracing::warn!(%peer, "X-Forwarded-For came, and is not believed: if that is a proxy, all of its clients share \
+                one address's limits; name it in TRUSTED_PROXIES");
+        });
+    }
+    address::of_client(peer, request.headers(), proxies)
 }
 
 /// Says what is left of a quota (draft-ietf-httpapi-ratelimit-headers-10), and when to come back if that is not enough.
@@ -165,8 +173,8 @@ mod tests {
             &[("authorization", "Bearer töken")],
             &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
         ] {
-            let error = credentials(&headers(pairs), None).unwrap_err();
-            assert_eq!(error.to_string(), "send the token as `Authorization: Bearer <token>`, once");
+            let error = credentials(&headers(pairs), None).err().map(|error| error.to_string());
+            assert_eq!(error.as_deref(), Some("send the token as `Authorization: Bearer <token>`, once"));
         }
         assert!(credentials(&headers(&[("x-api-key", "ü")]), None).is_err());
         assert!(credentials(&headers(&[("x-tenant", "a"), ("x-tenant", "b")]), None).is_err());

@@ -39,7 +39,7 @@ pub enum Role {
 }
 
 /// Who logs in, and where.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(examples(json!({"subdomain": "demo", "email": "ada@example.com", "password": "correct horse battery"})))]
 pub struct LoginRequest {
@@ -53,7 +53,7 @@ pub struct LoginRequest {
 }
 
 /// A user who has just logged in.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoggedIn {
     /// What to send from now on, as `Authorization: Bearer …`: a JSON Web Token, signed with RS256. Its public key is at
@@ -71,7 +71,7 @@ pub struct LoggedIn {
 }
 
 /// A login that asks for a second factor.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MfaRequired {
     /// Always true.
@@ -81,7 +81,7 @@ pub struct MfaRequired {
 }
 
 /// What logging in answers.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum LoginAnswer {
     /// The user is logged in.
@@ -150,7 +150,7 @@ impl Payload {
 }
 
 /// A session that goes on.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RefreshRequest {
     /// The refresh token that came last.

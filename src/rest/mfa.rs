@@ -26,7 +26,7 @@ pub fn routes() -> Routes {
 }
 
 /// What an authenticator app needs.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MfaSetup {
     /// The secret in base 32, to be typed.
@@ -61,7 +61,7 @@ async fn setup(call: Call) -> Result<Success<MfaSetup>, Failure> {
 }
 
 /// A code, and what it is given for.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MfaVerifyRequest {
     /// The six digits that the app shows. To log in, a recovery code will do as well.
@@ -72,7 +72,7 @@ pub struct MfaVerifyRequest {
 }
 
 /// A second factor that has been set up.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecondFactor {
     /// Always true: logging in takes a code from now on.
@@ -87,7 +87,7 @@ pub struct SecondFactor {
 }
 
 /// What giving a code answers.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum MfaVerifyAnswer {
     /// The login is done.

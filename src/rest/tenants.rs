@@ -26,7 +26,7 @@ pub fn routes() -> Routes {
 }
 
 /// A new shop and its first admin.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(examples(json!({
     "name": "Ada's Engines", "subdomain": "engines", "adminEmail": "ada@example.com",

@@ -19,9 +19,10 @@ use crate::services::service_accounts::KnownAccount;
 use crate::services::sessions::{self, LoggedIn};
 use crate::services::throttle::Attempt;
 use crate::services::tokens::SignedToken;
+use crate::telemetry::metrics::{Outcome, Proof};
 
 /// What comes of a password that was right.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Login {
     /// A session.
     Done(LoggedIn),
@@ -65,7 +66,15 @@ pub async fn login(services: &Services, caller: &Caller, attempt: LoginAttempt) 
     };
     let hash = account.as_ref().filter(|_| attempt.is_allowed).map(|account| account.password_hash.clone());
     let matches = services.passwords.verify(password, hash).await?;
-    let account = account.filter(|account| matches && account.user.is_active).ok_or(REFUSED)?;
+    let user = account.as_ref().map(|account| account.user.id);
+    let account = account.filter(|account| matches && account.user.is_active);
+    let outcome = match &account {
+        Some(_) => Outcome::Accepted,
+        None if attempt.is_allowed => Outcome::Refused,
+        None => Outcome::Throttled,
+    };
+    services.attempted(Proof::Password, outcome, tenant.map(|tenant| tenant.id), user);
+    let account = account.ok_or(REFUSED)?;
     attempt.succeeded(services).await;
     if !account.user.mfa_enabled {
         return sessions::begin(services, account, false).await.map(Login::Done);
@@ -75,7 +84,7 @@ pub async fn login(services: &Services, caller: &Caller, attempt: LoginAttempt) 
 }
 
 /// What a request says of its caller.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Credentials<'a> {
     /// The token of `Authorization: Bearer`.
     pub bearer: Option<&'a str>,
@@ -113,8 +122,12 @@ pub async fn identify(services: &Services, origin: Origin, credentials: Result<C
         Ok(credentials) => identified(services, caller, credentials).await,
         Err(error) => Err(error),
     };
-    if let Err(Error::Unauthenticated(_) | Error::NotFound { .. }) = &identified {
-        services.limits.charge_stranger(address, &meter).await?;
+    match &identified {
+        Ok(caller) => services.limits.check(caller)?,
+        Err(Error::Unauthenticated(_) | Error::NotFound { .. }) => {
+            services.limits.charge_stranger(address, &meter).await?;
+        }
+        Err(_) => {}
     }
     identified
 }
@@ -155,7 +168,13 @@ async fn service_account(services: &Services, caller: &Caller, key: &str) -> Res
         return Ok(known);
     }
     services.limits.check_stranger(caller.address, &caller.meter)?;
-    services.service_accounts.verify(key).await
+    let verified = services.service_accounts.verify(key).await;
+    match &verified {
+        Ok(known) => services.attempted(Proof::ServiceKey, Outcome::Accepted, Some(known.tenant_id), Some(known.id)),
+        Err(Error::Unauthenticated(_)) => services.attempted(Proof::ServiceKey, Outcome::Refused, None, None),
+        Err(_) => {}
+    }
+    verified
 }
 
 /// The shop that a header calls so. The database is asked only for addresses that have not given too many wrong names.

@@ -1,6 +1,7 @@
 //! How much of everybody's quota is left: shared by all replicas through Redis, and kept by each for itself without.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,8 +34,10 @@ pub struct Limits {
     leases: Cache<String, Arc<Mutex<Lease>>>,
     /// What this replica knows of quotas while Redis is gone.
     own: Cache<String, Arc<Mutex<Usage>>>,
-    /// Addresses from which too much came that was wrong, and when they may try again.
-    refused: Cache<IpAddr, (Charge, Instant)>,
+    /// Quotas of which nothing was left, and when something will be.
+    used_up: Cache<String, (Charge, Instant)>,
+    /// When something will be of each of these, in nanoseconds since the birth of this.
+    used_up_until: Arc<AtomicU64>,
     born: Instant,
 }
 
@@ -56,8 +59,8 @@ impl Limits {
         let leases = Cache::builder().max_capacity(REMEMBERED).time_to_live(LEASE).build();
         // No quota takes longer to come back.
         let own = Cache::builder().max_capacity(REMEMBERED).time_to_idle(Duration::from_hours(1)).build();
-        let refused = Cache::builder().max_capacity(REMEMBERED).time_to_live(Duration::from_mins(1)).build();
-        Self { redis, quotas, leases, own, refused, born: Instant::now() }
+        let used_up = Cache::builder().max_capacity(REMEMBERED).time_to_live(Duration::from_mins(1)).build();
+        Self { redis, quotas, leases, own, used_up, used_up_until: Arc::default(), born: Instant::now() }
     }
 
     /// Charges a request to its caller's quota, and to the shop's.
@@ -67,8 +70,22 @@ impl Limits {
     /// [`Error::RateLimited`] when one of them is used up: then neither was charged.
     pub async fn charge(&self, caller: &Caller, cost: u32) -> Result<()> {
         let Some(quotas) = &self.quotas else { return Ok(()) };
-        let (class, takes) = takes(quotas, caller, cost);
-        self.take_of(class, takes, &caller.meter).await
+        self.take_of(dues(quotas, caller, cost), &caller.meter).await
+    }
+
+    /// Refuses a caller of whose quota nothing was left a moment ago, before anything is done for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RateLimited`], until a unit has come back.
+    pub fn check(&self, caller: &Caller) -> Result<()> {
+        match &self.quotas {
+            // Mostly there is nobody.
+            Some(quotas) if self.used_up_until.load(Ordering::Relaxed) > self.now() => {
+                self.check_dues(dues(quotas, caller, 1), &caller.meter)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Charges a request that is refused before anybody knows its cost: finding that out is not free either.
@@ -88,12 +105,7 @@ impl Limits {
     /// [`Error::RateLimited`] when its quota is used up.
     pub async fn charge_stranger(&self, address: IpAddr, meter: &Meter) -> Result<()> {
         let Some(quotas) = &self.quotas else { return Ok(()) };
-        let take = of_address(ANONYMOUS, quotas.anonymous, address, 1);
-        let charged = self.take_of(ANONYMOUS, vec![take], meter).await;
-        if let (Err(_), Some(charge)) = (&charged, meter.get()) {
-            self.refused.insert(network(address), (charge, Instant::now() + charge.verdict.retry_after));
-        }
-        charged
+        self.take_of(of_address(STRANGER, quotas.anonymous, address, 1), meter).await
     }
 
     /// Refuses an address that has lately been refused by [`Self::charge_stranger`], before anything is looked up for it.
@@ -102,9 +114,18 @@ impl Limits {
     ///
     /// [`Error::RateLimited`], until a unit of its quota has come back.
     pub fn check_stranger(&self, address: IpAddr, meter: &Meter) -> Result<()> {
-        let Some((mut charge, until)) = self.refused.get(&network(address)) else { return Ok(()) };
-        charge.verdict.retry_after = until.saturating_duration_since(Instant::now());
-        if charge.verdict.retry_after.is_zero() { Ok(()) } else { meter.charge(charge) }
+        let Some(quotas) = &self.quotas else { return Ok(()) };
+        self.check_dues(of_address(STRANGER, quotas.anonymous, address, 1), meter)
+    }
+
+    /// Charges the caller's address for a shop that it registers: every shop brings quotas of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RateLimited`] when its quota is used up.
+    pub async fn charge_registration(&self, caller: &Caller) -> Result<()> {
+        let Some(quotas) = &self.quotas else { return Ok(()) };
+        self.take_of(of_address(REGISTER, quotas.register, caller.address, 1), &caller.meter).await
     }
 
     /// Charges the caller's address for a password that it gives, because looking at one is dear.
@@ -114,20 +135,35 @@ impl Limits {
     /// [`Error::RateLimited`] when its quota is used up.
     pub async fn charge_password(&self, caller: &Caller) -> Result<()> {
         let Some(quotas) = &self.quotas else { return Ok(()) };
-        let take = of_address(LOGIN, quotas.login, caller.address, 1);
-        self.take_of(LOGIN, vec![take], &caller.meter).await
+        self.take_of(of_address(LOGIN, quotas.login, caller.address, 1), &caller.meter).await
     }
 
-    /// Takes from a class's quota and, where there are two, from the shop's.
-    async fn take_of(&self, class: &'static str, mut takes: Vec<Take>, meter: &Meter) -> Result<()> {
+    /// Takes from all of these quotas, or from none.
+    async fn take_of(&self, dues: Vec<Due>, meter: &Meter) -> Result<()> {
+        let (policies, mut takes): (Vec<_>, Vec<_>) = dues.into_iter().unzip();
         let verdicts = match self.leased(&mut takes) {
             Some(verdicts) => verdicts,
             None => self.take_ahead(&takes).await,
         };
-        let charges = [class, "tenant"].into_iter().zip(&takes).zip(verdicts);
-        let mut charges =
-            charges.map(|((policy, take), verdict)| Charge { policy, quota: take.quota, units: take.units, verdict });
-        charges.try_for_each(|charge| meter.charge(charge))
+        policies.into_iter().zip(takes).zip(verdicts).try_for_each(|((policy, take), verdict)| {
+            let charge = Charge { policy, quota: take.quota, units: take.units, verdict };
+            if !verdict.is_allowed && verdict.remaining == 0 {
+                let next = take.quota.next_unit(take.units, verdict.retry_after);
+                self.used_up.insert(take.key, (charge, Instant::now() + next));
+                self.used_up_until.fetch_max(self.now().saturating_add(nanoseconds(next)), Ordering::Relaxed);
+            }
+            meter.charge(charge)
+        })
+    }
+
+    /// Refuses for what is known to be used up.
+    fn check_dues(&self, dues: Vec<Due>, meter: &Meter) -> Result<()> {
+        dues.iter().try_for_each(|(_, take)| {
+            let Some((mut charge, until)) = self.used_up.get(&take.key) else { return Ok(()) };
+            charge.units = take.units;
+            charge.verdict.retry_after = until.saturating_duration_since(Instant::now());
+            if charge.verdict.retry_after.is_zero() { Ok(()) } else { meter.charge(charge) }
+        })
     }
 
     /// Takes all of it from what was taken ahead. Otherwise, when this is not the first request within a moment, one of
@@ -179,14 +215,16 @@ impl Limits {
         };
         if taken.iter().all(|taken| taken.verdict.is_allowed) {
             // Should Redis go, nobody begins with a fresh quota.
-            self.take_here(takes);
+            let with_ahead = takes.iter().zip(&taken);
+            let with_ahead = with_ahead.map(|(take, taken)| Take { units: take.units + taken.ahead, ..take.clone() });
+            self.take_here(&with_ahead.collect::<Vec<_>>());
         }
         taken
     }
 
     /// The same, as far as this replica knows.
     fn take_here(&self, takes: &[Take]) -> Vec<Verdict> {
-        let now = u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let now = self.now();
         let usages: Vec<_> = takes.iter().map(|take| self.own.get_with(take.key.clone(), Arc::default)).collect();
         let mut held: Vec<_> = usages.iter().map(|usage| lock(usage)).collect();
         let mut after: Vec<Usage> = held.iter().map(|usage| **usage).collect();
@@ -198,6 +236,11 @@ impl Limits {
         verdicts
     }
 
+    /// Nanoseconds since the birth of this.
+    fn now(&self) -> u64 {
+        nanoseconds(self.born.elapsed())
+    }
+
     /// Gives a quota back whole.
     pub async fn forgive(&self, key: &str) {
         self.own.invalidate(key);
@@ -206,27 +249,47 @@ impl Limits {
     }
 }
 
+/// A quota's name, and what to take of it.
+type Due = (&'static str, Take);
+
 /// The class of those who are not logged in.
 const ANONYMOUS: &str = "anonymous";
+/// The class of those who turn out not to be who they say. It has as much as they had before.
+const STRANGER: &str = "stranger";
 /// The class of those who give passwords.
 const LOGIN: &str = "login";
+/// The class of those who open shops.
+const REGISTER: &str = "register";
 
 /// Whom a request is charged to.
-fn takes(quotas: &Quotas, caller: &Caller, units: u32) -> (&'static str, Vec<Take>) {
+fn dues(quotas: &Quotas, caller: &Caller, units: u32) -> Vec<Due> {
     let (Actor::User { id, role }, Some(tenant)) = (caller.actor, &caller.tenant) else {
-        return (ANONYMOUS, vec![of_address(ANONYMOUS, quotas.anonymous, caller.address, units)]);
+        return of_address(ANONYMOUS, quotas.anonymous, caller.address, units);
     };
-    let (class, quota) = match role {
-        _ if caller.scopes.is_some() => ("service", quotas.service),
-        Role::Customer => ("customer", quotas.customer),
-        Role::Merchant | Role::Admin => ("staff", quotas.staff),
+    // Everybody can become a customer: what they use up together is not the staff's.
+    let (class, quota, together) = match role {
+        _ if caller.scopes.is_some() => ("service", quotas.service, "staff"),
+        Role::Customer => ("customer", quotas.customer, "customers"),
+        Role::Merchant | Role::Admin => ("staff", quotas.staff, "staff"),
     };
     let take = |whose: &str, quota| Take { key: format!("{}:{whose}", tenant_key(tenant.id)), quota, units, ahead: 0 };
-    (class, vec![take(&id.to_string(), quota), take("all", quotas.tenant)])
+    vec![(class, take(&id.to_string(), quota)), ("tenant", take(together, quotas.tenant))]
 }
 
-fn of_address(class: &str, quota: Quota, address: IpAddr, units: u32) -> Take {
-    Take { key: format!("mercato:limit:{class}:{}", network(address)), quota, units, ahead: 0 }
+/// How many networks' worth a site of IPv6 may use.
+const SITE: u32 = 16;
+
+/// Of an address of IPv6, its network is charged and, because one customer of a provider can have thousands of those, its site.
+/// The braces keep their keys together in a cluster.
+fn of_address(class: &'static str, quota: Quota, address: IpAddr, units: u32) -> Vec<Due> {
+    let (network, site) = (network(address), site(address));
+    let take =
+        |whose: &str, quota| Take { key: format!("mercato:{{{site}}}:limit:{class}{whose}"), quota, units, ahead: 0 };
+    let own = (class, take(&format!(":{network}"), quota));
+    match network {
+        IpAddr::V4(_) => vec![own],
+        IpAddr::V6(_) => vec![own, (class, take("", quota.times(SITE)))],
+    }
 }
 
 impl Lease {
@@ -237,11 +300,21 @@ impl Lease {
     }
 }
 
-/// An address as far as limits tell them apart: of IPv6, the network of 64 bits that one customer of a provider has.
+/// An address as far as limits tell them apart: of IPv6, the network of 64 bits that one customer of a provider has at least.
 #[must_use]
 pub fn network(address: IpAddr) -> IpAddr {
+    masked(address, 64)
+}
+
+/// The most that one customer of a provider has, as a rule: of IPv6, 48 bits (RFC 6177).
+#[must_use]
+pub fn site(address: IpAddr) -> IpAddr {
+    masked(address, 48)
+}
+
+fn masked(address: IpAddr, bits: u32) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - bits))).into(),
         address @ IpAddr::V4(_) => address,
     }
 }
@@ -250,6 +323,10 @@ pub fn network(address: IpAddr) -> IpAddr {
 #[must_use]
 pub fn tenant_key(tenant: Uuid) -> String {
     format!("mercato:{{{tenant}}}:limit")
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -17,14 +17,19 @@ use crate::domain::limits::{Charge, Quota};
 use crate::domain::mfa::{Given, RECOVERY_BYTES, RECOVERY_CODES, SECRET_BYTES, recovery_code, recovery_hash, totp};
 use crate::error::{Error, Result};
 use crate::services::Services;
-use crate::services::limits::tenant_key;
+use crate::services::limits::{network, tenant_key};
 use crate::services::qr::png_data_uri;
 use crate::services::sessions::{self, LoggedIn};
 use crate::services::tokens::SignedToken;
+use crate::telemetry::metrics::{Outcome, Proof};
 
 /// How often codes may be guessed: five times, and once more every five minutes. Of a million codes three are right at any
 /// time, so that a year of guessing finds one with a chance of less than a third; and the password comes first.
 const GUESSES: Quota = Quota::new(5, 5 * 300);
+
+/// How often recovery codes may be tried for a user from one address: ten times, and once more every minute. It keeps off work,
+/// not luck.
+const RECOVERIES: Quota = Quota::new(10, 600);
 
 /// What an authenticator app needs.
 pub struct Setup {
@@ -137,18 +142,21 @@ pub async fn disable(services: &Services, caller: &Caller, code: &str) -> Result
 
 /// Uses up what was given, if it is right.
 async fn accept(services: &Services, tx: &TenantTx, factor: SecondFactor, given: Given) -> Result<bool> {
-    let id = factor.user.id;
-    match given {
-        Given::Recovery(hash) => mfa::use_recovery_code(tx, id, hash).await,
+    let (tenant, id, proof) = (factor.user.tenant_id, factor.user.id, proof(&given));
+    let is_right = match given {
+        Given::Recovery(hash) => mfa::use_recovery_code(tx, id, hash).await?,
         Given::Totp(code) => match step_of(services, &factor, &code)? {
             Some(step) => {
                 let secret = open(services, &factor)?;
-                let sealed = services.vault.seal(&context(factor.user.tenant_id, id), secret)?;
-                mfa::use_step(tx, id, step, factor.mfa_secret, sealed).await
+                let sealed = services.vault.seal(&context(tenant, id), secret)?;
+                mfa::use_step(tx, id, step, factor.mfa_secret, sealed).await?
             }
-            None => Ok(false),
+            None => false,
         },
-    }
+    };
+    let outcome = if is_right { Outcome::Accepted } else { Outcome::Refused };
+    services.attempted(proof, outcome, Some(tenant), Some(id));
+    Ok(is_right)
 }
 
 /// The time step whose code this is, among those that are acceptable now.
@@ -173,16 +181,31 @@ async fn factor(services: &Services, tenant: Uuid, id: Uuid) -> Result<Option<Se
 
 /// Counts a guess before it is looked at, so that a thousand at once are no more than one after the other.
 ///
-/// Nobody guesses a recovery code, so that trying one costs no more than a password does: whoever has stolen the password and
-/// uses up the guesses of codes does not keep out the owner, who has recovery codes.
+/// Recovery codes are counted for each address, because nobody guesses one: whoever has stolen the password and uses up the
+/// guesses of codes does not keep out the owner, who has recovery codes.
 async fn guess(services: &Services, caller: &Caller, (tenant, user): (Uuid, Uuid), given: &Given) -> Result<()> {
-    if matches!(given, Given::Recovery(_)) {
-        return services.limits.charge_password(caller).await;
-    }
-    let take = Take { key: guesses_key(tenant, user), quota: GUESSES, units: 1, ahead: 0 };
+    let (key, quota) = match given {
+        Given::Totp(_) => (guesses_key(tenant, user), GUESSES),
+        Given::Recovery(_) => {
+            let address = network(caller.address);
+            (format!("{}:recovery:{user}:{address}", tenant_key(tenant)), RECOVERIES)
+        }
+    };
+    let take = Take { key, quota, units: 1, ahead: 0 };
     let verdicts = services.limits.take(&[take]).await.into_iter();
-    let charge = |verdict| Charge { policy: "mfa", quota: GUESSES, units: 1, verdict };
-    verdicts.map(charge).try_for_each(|charge| caller.meter.charge(charge))
+    let charge = |verdict| Charge { policy: "mfa", quota, units: 1, verdict };
+    let charged = verdicts.map(charge).try_for_each(|charge| caller.meter.charge(charge));
+    if charged.is_err() {
+        services.attempted(proof(given), Outcome::Throttled, Some(tenant), Some(user));
+    }
+    charged
+}
+
+const fn proof(given: &Given) -> Proof {
+    match given {
+        Given::Totp(_) => Proof::Code,
+        Given::Recovery(_) => Proof::RecoveryCode,
+    }
 }
 
 fn guesses_key(tenant: Uuid, user: Uuid) -> String {

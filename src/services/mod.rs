@@ -41,7 +41,7 @@ use crate::services::service_accounts::ServiceAccounts;
 use crate::services::tenants::TenantDirectory;
 use crate::services::tokens::Tokens;
 use crate::services::vault::Vault;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Outcome, Proof};
 
 /// What of accounts can be set.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +89,18 @@ pub struct Services {
     pub work: Arc<Notify>,
     /// What is counted.
     pub metrics: Metrics,
+}
+
+impl Services {
+    /// Counts an attempt of somebody to show who it is, and logs it unless it was accepted: whoever guesses is seen.
+    pub fn attempted(&self, proof: Proof, outcome: Outcome, tenant: Option<Uuid>, user: Option<Uuid>) {
+        self.metrics.authentication_attempt(proof, outcome);
+        if outcome != Outcome::Accepted {
+            let id = |id: Option<Uuid>| id.map(tracing::field::display);
+            let (tenant_id, user_id) = (id(tenant), id(user));
+            tracing::info!(tenant_id, user_id, proof = proof.as_str(), outcome = outcome.as_str(), "not authenticated");
+        }
+    }
 }
 
 /// What comes after a commit: see [`Db::after_commit`].

@@ -13,9 +13,10 @@ use crate::domain::opaque_token::OpaqueToken;
 use crate::error::{Error, Result};
 use crate::services::Services;
 use crate::services::tokens::SignedToken;
+use crate::telemetry::metrics::{Outcome, Proof};
 
 /// What somebody who is let in gets.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LoggedIn {
     /// What the user sends from now on.
     pub access: SignedToken,
@@ -47,6 +48,18 @@ pub async fn begin(services: &Services, account: Credentials, mfa: bool) -> Resu
 ///
 /// The token is used up last: when the database is gone, it is still good for the next attempt.
 pub async fn refresh(services: &Services, token: &str) -> Result<LoggedIn> {
+    let refreshed = refreshed(services, token).await;
+    let outcome = match &refreshed {
+        Ok(_) => Outcome::Accepted,
+        Err(Error::Unauthenticated(_)) => Outcome::Refused,
+        Err(_) => return refreshed,
+    };
+    let user = refreshed.as_ref().ok().map(|logged_in| &logged_in.user);
+    services.attempted(Proof::RefreshToken, outcome, user.map(|user| user.tenant_id), user.map(|user| user.id));
+    refreshed
+}
+
+async fn refreshed(services: &Services, token: &str) -> Result<LoggedIn> {
     let gone = |gone: RedisGone| Error::Unavailable(gone.into());
     let old = OpaqueToken::decode(OpaqueToken::REFRESH, token).ok_or(REFUSED)?;
     let OpaqueToken { tenant, id, .. } = old;

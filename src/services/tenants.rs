@@ -68,6 +68,7 @@ pub struct Registered {
 /// Opens a new shop: the tenant, its API key and its first admin, in one transaction.
 pub async fn register(services: &Services, caller: &Caller, new: NewTenant) -> Result<Registered> {
     validation::check(&new)?;
+    services.limits.charge_registration(caller).await?;
     services.limits.charge_password(caller).await?;
     let password_hash = services.passwords.hash(new.admin_password).await?;
     let tenant = Tenant { id: services.sources.id(), subdomain: new.subdomain, currency: new.currency };

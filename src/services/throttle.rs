@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::clients::redis::limits::Take;
 use crate::domain::limits::Quota;
 use crate::services::Services;
-use crate::services::limits::network;
+use crate::services::limits::{network, site};
 
 /// For an account, from one address: ten times, and once more every minute.
 const FROM_ONE_ADDRESS: Quota = Quota::new(10, 600);
@@ -19,7 +19,7 @@ const FROM_ONE_ADDRESS: Quota = Quota::new(10, 600);
 /// For an account, from everywhere: a hundred times, and once more every minute.
 const FROM_EVERYWHERE: Quota = Quota::new(100, 6000);
 
-/// Beyond that, from an address: once, and once more every ten minutes.
+/// Beyond that, from an address, or from a site of IPv6: once, and once more every ten minutes.
 const BEYOND: Quota = Quota::new(1, 600);
 
 /// Somebody gives a password.
@@ -35,7 +35,7 @@ impl Attempt {
         // Of the account a hash, because it has an e-mail address. The braces keep its keys together in a cluster.
         let account = hex::encode(Sha256::digest(account.join("\n")));
         let (account, network) = (format!("mercato:{{{account}}}:password"), network(address));
-        let keys = [format!("{account}:{network}"), account.clone(), format!("{account}:beyond:{network}")];
+        let keys = [format!("{account}:{network}"), account.clone(), format!("{account}:beyond:{}", site(address))];
         let take = |key: &String, quota| Take { key: key.clone(), quota, units: 1, ahead: 0 };
         let takes = [take(&keys[0], FROM_ONE_ADDRESS), take(&keys[1], FROM_EVERYWHERE)];
         let verdicts = services.limits.take(&takes).await;

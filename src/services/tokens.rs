@@ -40,7 +40,7 @@ pub struct Tokens {
 const REMEMBERED: u64 = 10_000;
 
 /// A token and the moment at which it ends.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SignedToken {
     /// The compact form, for `Authorization: Bearer`.
     pub token: String,

@@ -26,6 +26,58 @@ pub enum Operation {
     Mutation,
 }
 
+/// What somebody gives to show who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A password.
+    Password,
+    /// A code of a second factor.
+    Code,
+    /// A recovery code.
+    RecoveryCode,
+    /// A refresh token.
+    RefreshToken,
+    /// A service account's key.
+    ServiceKey,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was right.
+    Accepted,
+    /// It was wrong, or is no longer good.
+    Refused,
+    /// Too many were tried, so nobody looked at it.
+    Throttled,
+}
+
+impl Proof {
+    /// The name in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Code => "code",
+            Self::RecoveryCode => "recovery_code",
+            Self::RefreshToken => "refresh_token",
+            Self::ServiceKey => "service_key",
+        }
+    }
+}
+
+impl Outcome {
+    /// The name in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Throttled => "throttled",
+        }
+    }
+}
+
 /// Everything that is counted. Clones count together.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -35,6 +87,7 @@ pub struct Metrics {
     orders: IntCounterVec,
     graphql_operations: IntCounterVec,
     rate_limited: IntCounterVec,
+    authentication_attempts: IntCounterVec,
     pool_connections: IntGaugeVec,
 }
 
@@ -64,6 +117,10 @@ impl Metrics {
             Opts::new("rate_limited_total", "Requests that were refused because a quota was used up."),
             &["policy"],
         )?;
+        let authentication_attempts = IntCounterVec::new(
+            Opts::new("authentication_attempts_total", "Passwords, codes, tokens and keys that were given."),
+            &["proof", "outcome"],
+        )?;
         let pool_connections = IntGaugeVec::new(
             Opts::new("db_pool_connections", "Connections to PostgreSQL: all that are open, and those that are idle."),
             &["state"],
@@ -74,6 +131,7 @@ impl Metrics {
         registry.register(Box::new(orders.clone()))?;
         registry.register(Box::new(graphql_operations.clone()))?;
         registry.register(Box::new(rate_limited.clone()))?;
+        registry.register(Box::new(authentication_attempts.clone()))?;
         registry.register(Box::new(pool_connections.clone()))?;
         // Memory, processor time and open files. It reads /proc.
         #[cfg(target_os = "linux")]
@@ -85,6 +143,7 @@ impl Metrics {
             orders,
             graphql_operations,
             rate_limited,
+            authentication_attempts,
             pool_connections,
         })
     }
@@ -122,6 +181,11 @@ impl Metrics {
     /// A request was refused because a quota of this name was used up.
     pub fn rate_limited(&self, policy: &'static str) {
         self.rate_limited.with_label_values(&[policy]).inc();
+    }
+
+    /// Somebody tried to show who it is.
+    pub fn authentication_attempt(&self, proof: Proof, outcome: Outcome) {
+        self.authentication_attempts.with_label_values(&[proof.as_str(), outcome.as_str()]).inc();
     }
 
     /// How busy the pool is now. To be called before [`Self::render`].

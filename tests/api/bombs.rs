@@ -389,3 +389,29 @@ async fn the_dearest_queries_that_are_allowed_are_answered() {
     let data: Value = server.data(&shop.admin, "{ viewer { email } }", json!({})).await;
     assert_eq!(data["viewer"]["email"], "admin@example.com");
 }
+
+/// What an answer costs does not tell how long its texts are, and aliases repeat them.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_texts_under_many_aliases_take_no_memory() {
+    let process = ServerProcess::start(TestDatabase::create().await).await;
+    let server = &process.server;
+    let shop = server.shop("wordy").await;
+    shop.fill(server, 100).await;
+    let longest = "update products set description = repeat('\u{1F5DD}', 10000),
+        image_urls = array_fill('https://example.com/' || repeat('x', 2000), array[20])";
+    server.database.as_superuser().await.batch_execute(longest).await.expect("long texts");
+    let text = |n: usize, field: &str| {
+        format!("{{ products(first: 100) {{ nodes {{ {} }} }} }}", times(n, &format!("a#: {field} ")))
+    };
+    let pages = |n: usize| format!("{{ {} }}", times(n, "a#: products(first: 100) { nodes { id } } "));
+    let once = server.data(&shop.shopper, &text(1, "description"), json!({})).await;
+    assert_eq!(once["products"]["nodes"].as_array().map(Vec::len), Some(100), "a page of the longest is answered");
+    let before = process.memory_peak();
+    for query in [text(98, "description"), text(98, "imageUrls"), pages(20)] {
+        let (refused, time) = post(server, &shop.admin, json!({ "query": query }).to_string().into_bytes()).await;
+        let message = refused.body["errors"][0]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("long texts"), "{:.300}", refused.body.to_string());
+        println!("{:.60}: {} ms, {} more MB", query, time.as_millis(), (process.memory_peak() - before) >> 20);
+    }
+    assert!(process.memory_peak() - before < 128 << 20, "{} bytes more", process.memory_peak() - before);
+}

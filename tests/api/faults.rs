@@ -219,3 +219,40 @@ async fn failures_of_a_statement_are_told_apart() {
     let answer = order(&server, &shop, product).await;
     assert_eq!(answer.status, 201, "{:#}", answer.body);
 }
+
+/// Each field of a mutation gives back the connection that its answer was read on before the next one begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_is_enough_for_a_mutation_of_several_fields() {
+    let (server, shop, product) = start(|config| {
+        config.server.database_pool_size = 1;
+        config.server.database_pool_wait = WAIT;
+    })
+    .await;
+    let fields = ["a", "b", "c"].map(|name| {
+        format!("{name}: productUpdate(id: $id, input: {{name: \"{name}\"}}) {{ product {{ name inventory {{ quantity }} }} }}")
+    });
+    let query = format!("mutation($id: ID!) {{ {} }}", fields.join(" "));
+    let data = server.data(&shop.merchant, &query, json!({ "id": product })).await;
+    assert_eq!(data["c"], json!({"product": {"name": "c", "inventory": {"quantity": 10}}}));
+}
+
+/// Whoever hears that it took too long must not send again what was done.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_changed_nothing_is_to_be_sent_again_when_it_took_too_long() {
+    let (server, shop, product) = start(|config| config.server.request_timeout = WAIT * 2).await;
+    let owner = server.database.as_owner().await;
+    owner.batch_execute("begin; lock table users in access exclusive mode").await.expect("a lock");
+    let adjust = "adjusted: inventoryAdjust(input: {productId: $id, delta: 1}) { inventory { id } }";
+    let blocked = "userUpdate(id: $id, input: {isActive: false}) { user { id } }";
+    let mutation = format!("mutation($id: ID!) {{ {adjust} {blocked} }}");
+    let query = "query($id: ID!) { product(identifier: {id: $id}) { id } users { nodes { id } } }";
+    for (text, is_retryable) in [(&*mutation, false), (query, true)] {
+        let late = server.graphql(&shop.admin, text, json!({ "id": product })).await;
+        let extensions = &late.body["errors"][0]["extensions"];
+        let told = (late.outcome(), &extensions["retryable"]);
+        assert_eq!(told, ("SERVICE_UNAVAILABLE", &json!(is_retryable)), "{:#}", late.body);
+    }
+    owner.batch_execute("commit").await.expect("the lock is released");
+    let stock = server.data(&shop.merchant, "{ inventory { nodes { quantity } } }", json!({})).await;
+    assert_eq!(stock["inventory"]["nodes"], json!([{"quantity": 11}]), "the first field was done");
+}

@@ -345,3 +345,14 @@ async fn a_role_that_could_walk_through_the_walls_is_refused() {
         assert!(text.contains("DATABASE_URL") && text.contains(role), "{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_there_can_be_files_are_refused_at_the_start() {
+    let database = TestDatabase::create().await;
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", r#"ulimit -n 500 && exec "$0" serve"#, env!("CARGO_BIN_EXE_mercato")]);
+    command.env_clear().envs(complete(&database)).current_dir(std::env::temp_dir());
+    let Output { status, stderr, .. } = command.output().await.expect("an end");
+    let text = String::from_utf8_lossy(&stderr);
+    assert!(!status.success() && text.contains("MAX_CONNECTIONS=10000") && text.contains("500"), "{text}");
+}

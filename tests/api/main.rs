@@ -26,6 +26,7 @@ mod isolation;
 mod keys;
 mod limits;
 mod mfa;
+mod misuse;
 mod money;
 mod null_bubbling;
 mod one_connection;

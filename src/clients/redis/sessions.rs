@@ -10,7 +10,7 @@ use std::time::Duration;
 use redis::Script;
 use uuid::Uuid;
 
-use super::{Redis, RedisGone};
+use super::{Redis, RedisGone, milliseconds};
 
 /// A session as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,8 +162,4 @@ fn session_key(tenant: Uuid, id: Uuid) -> String {
 
 fn ended_key(tenant: Uuid, id: Uuid) -> String {
     format!("mercato:{{{tenant}}}:session-ended:{id}")
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -214,6 +214,25 @@ async fn more_is_taken_ahead_while_half_is_left() {
     assert_eq!(taken, [(69, 30), (68, 0), (67, 0)]);
 }
 
+#[tokio::test]
+async fn no_more_documents_are_kept_than_there_is_room_for() {
+    let server = Server::start();
+    let redis = server.client();
+    until_it_answers(&redis).await;
+    let hour = Duration::from_hours(1);
+    for (hash, text) in [("a", "1"), ("b", "2"), ("c", "3"), ("b", "4"), ("d", "5")] {
+        redis.keep_document(hash, text, hour, 3).await.unwrap();
+    }
+    let mut kept = Vec::new();
+    for hash in ["a", "b", "c", "d"] {
+        kept.push(redis.document(hash).await.unwrap());
+    }
+    // The second one was registered again after the third one.
+    assert_eq!(kept, [None, Some(b"4".to_vec()), Some(b"3".to_vec()), Some(b"5".to_vec())]);
+    let keys: usize = redis.run(&redis::cmd("DBSIZE")).await.unwrap();
+    assert_eq!(keys, 4, "three texts and their index");
+}
+
 #[test]
 fn the_breaker_lets_one_through_after_each_pause() {
     let breaker = Breaker::new();

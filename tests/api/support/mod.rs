@@ -7,6 +7,7 @@ pub mod forger;
 pub mod operations;
 pub mod payments;
 pub mod process;
+pub mod quotas;
 pub mod samples;
 pub mod shop;
 pub mod stripe;
