@@ -128,7 +128,7 @@ pub struct LogoutPayload {
 pub struct CustomerRegisterInput {
     /// The address to log in with, unique in the shop.
     email: String,
-    /// The password: 12 to 128 characters.
+    /// The password: 12 to 128 characters, and none of the commonest.
     password: String,
 }
 
@@ -145,7 +145,7 @@ payload! {
 pub struct PasswordChangeInput {
     /// The present password.
     current_password: String,
-    /// The password from now on: 12 to 128 characters.
+    /// The password from now on: 12 to 128 characters, and none of the commonest.
     new_password: String,
 }
 

@@ -83,7 +83,7 @@ pub struct TenantRegisterInput {
     subdomain: String,
     /// The first admin's e-mail address.
     admin_email: String,
-    /// The first admin's password: 12 to 128 characters.
+    /// The first admin's password: 12 to 128 characters, and none of the commonest.
     admin_password: String,
     /// The currency of all its prices, of at most two decimals.
     #[graphql(default_with = "CurrencyCode::new(String::from(\"USD\"))")]

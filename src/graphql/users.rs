@@ -113,7 +113,7 @@ impl UserQuery {
 pub struct UserCreateInput {
     /// The address to log in with, unique in the shop.
     email: String,
-    /// The password: 12 to 128 characters.
+    /// The password: 12 to 128 characters, and none of the commonest.
     password: String,
     /// What the user may do.
     role: Role,
