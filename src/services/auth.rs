@@ -68,11 +68,7 @@ pub async fn login(services: &Services, caller: &Caller, attempt: LoginAttempt) 
     let matches = services.passwords.verify(password, hash).await?;
     let user = account.as_ref().map(|account| account.user.id);
     let account = account.filter(|account| matches && account.user.is_active);
-    let outcome = match &account {
-        Some(_) => Outcome::Accepted,
-        None if attempt.is_allowed => Outcome::Refused,
-        None => Outcome::Throttled,
-    };
+    let outcome = attempt.outcome(account.is_some());
     services.attempted(Proof::Password, outcome, tenant.map(|tenant| tenant.id), user);
     let account = account.ok_or(REFUSED)?;
     attempt.succeeded(services).await;

@@ -12,6 +12,7 @@ use crate::clients::redis::limits::Take;
 use crate::domain::limits::Quota;
 use crate::services::Services;
 use crate::services::limits::{network, site};
+use crate::telemetry::metrics::Outcome;
 
 /// For an account, from one address: ten times, and once more every minute.
 const FROM_ONE_ADDRESS: Quota = Quota::new(10, 600);
@@ -47,6 +48,16 @@ impl Attempt {
             verdicts => verdicts.iter().all(|verdict| verdict.is_allowed),
         };
         Self { keys, is_allowed }
+    }
+
+    /// What came of it.
+    #[must_use]
+    pub const fn outcome(&self, is_right: bool) -> Outcome {
+        match (is_right, self.is_allowed) {
+            (true, _) => Outcome::Accepted,
+            (false, true) => Outcome::Refused,
+            (false, false) => Outcome::Throttled,
+        }
     }
 
     /// The password was right.

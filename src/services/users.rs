@@ -10,7 +10,7 @@ use crate::domain::validation;
 use crate::error::{Error, Result};
 use crate::services::Services;
 use crate::services::throttle::Attempt;
-use crate::telemetry::metrics::{Outcome, Proof};
+use crate::telemetry::metrics::Proof;
 
 /// Adds a user of any role to the caller's shop. Who may do that is the guards' to say.
 pub async fn create(services: &Services, caller: &Caller, new: NewUser) -> Result<UserRow> {
@@ -66,12 +66,7 @@ pub async fn change_password(services: &Services, caller: &Caller, change: Passw
     let wrong = || Error::field("currentPassword", "is not your current password, or too many were tried");
     // Hashing takes a while: no connection waits for it.
     let matches = services.passwords.verify(change.current_password, checked.clone()).await?;
-    let outcome = match matches {
-        true => Outcome::Accepted,
-        false if attempt.is_allowed => Outcome::Refused,
-        false => Outcome::Throttled,
-    };
-    services.attempted(Proof::Password, outcome, Some(caller.tenant()?.id), Some(id));
+    services.attempted(Proof::Password, attempt.outcome(matches), Some(caller.tenant()?.id), Some(id));
     if !matches {
         return Err(wrong());
     }
