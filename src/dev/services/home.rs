@@ -18,6 +18,8 @@ use std::{
         fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown},
     },
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
 };
 
 use anyhow::Context as _;
@@ -48,6 +50,8 @@ pub(super) struct Home {
     /// Who owns `root`, if not this process's user.
     account: Option<Account>,
     lock: File,
+    /// Deletes what was done away with: a hundred thousand files, after a run of all tests.
+    deleting: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Home {
@@ -70,7 +74,7 @@ impl Home {
         if sockets.join(SOCKET_NAME).as_os_str().len() > SOCKET_PATH_LIMIT {
             sockets = Path::new(FALLBACK_SOCKETS).join(&short);
         }
-        Ok(Self { data_dir, root, sockets, account, lock })
+        Ok(Self { data_dir, root, sockets, account, lock, deleting: Mutex::default() })
     }
 
     /// Does away with all data, if it was made here. The servers must have stopped.
@@ -81,7 +85,7 @@ impl Home {
     /// # Errors
     /// When it was not made here, or cannot be moved.
     pub(super) fn clear(&self) -> anyhow::Result<()> {
-        self.delete_discarded()?;
+        delete(&self.discarded())?;
         if self.root.exists() {
             self.check_marker()?;
             fs::rename(&self.root, self.discarded())
@@ -90,12 +94,12 @@ impl Home {
         Ok(())
     }
 
-    /// Makes what is missing, and deletes what [`Home::clear`] did away with, now or in an interrupted run.
+    /// Makes what is missing, and begins to delete what [`Home::clear`] did away with, now or in an interrupted run.
     ///
     /// # Errors
     /// When something is there already that was not made here or belongs to somebody else.
     pub(super) fn prepare(&self) -> anyhow::Result<()> {
-        self.delete_discarded()?;
+        self.begin_to_delete();
         make_private_dir(&self.root, self.account)?;
         self.check_marker()?;
         let marker = self.root.join(MARKER);
@@ -108,14 +112,19 @@ impl Home {
         self.root.with_extension("discarded")
     }
 
-    fn delete_discarded(&self) -> anyhow::Result<()> {
+    /// Nobody waits for the end of it but [`Home::unlock`]. What is left when this process is killed, the next one deletes.
+    fn begin_to_delete(&self) {
         let discarded = self.discarded();
-        match fs::remove_dir_all(&discarded) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("could not delete {}", discarded.display()))
+        let delete = move || {
+            if let Err(error) = delete(&discarded) {
+                tracing::warn!(error = format!("{error:#}"), "what is not needed any more stays");
             }
-            _ => Ok(()),
-        }
+        };
+        *self.deleting() = Some(thread::spawn(delete));
+    }
+
+    fn deleting(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.deleting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where everything but the sockets is.
@@ -160,6 +169,10 @@ impl Home {
 
     /// Gives the lock back, which also happens when this process ends in any way.
     pub(super) fn unlock(&self) {
+        if let Some(deleting) = self.deleting().take() {
+            // It has said itself what went wrong.
+            let _ = deleting.join();
+        }
         // There is nothing to be done about it, and it has no reason to fail.
         let _ = self.lock.unlock();
     }
@@ -174,6 +187,16 @@ impl Home {
              mv {root} {root}.old"
         );
         Ok(())
+    }
+}
+
+/// Deletes a directory, if it is there.
+fn delete(dir: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("could not delete {}", dir.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -301,6 +324,7 @@ mod tests {
         // The data itself is still to be deleted; whoever starts next does that.
         assert!(home.discarded().exists());
         home.prepare().unwrap();
+        home.close();
         assert!(!home.discarded().exists());
     }
 

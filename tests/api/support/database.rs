@@ -22,7 +22,8 @@ impl TestDatabase {
         let (app_template, owner_template) = (variable("DATABASE_URL"), variable("MIGRATION_DATABASE_URL"));
         let template = database_of(&owner_template).to_owned();
         let admin = connect(&on_database(&owner_template, "postgres")).await;
-        let create = format!("create database {name} template {template}");
+        // Not by way of the write-ahead log, which costs half as much again.
+        let create = format!("create database {name} template {template} strategy file_copy");
         admin.batch_execute(&create).await.expect("a copy of the template");
         Self { app_url: on_database(&app_template, &name), owner_url: on_database(&owner_template, &name), name }
     }
