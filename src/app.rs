@@ -21,6 +21,7 @@ use crate::http::graphiql::{self, GraphiqlConfig};
 use crate::http::{self, HttpState, Settings};
 use crate::jobs;
 use crate::services::access::Access;
+use crate::services::catalog::Catalog;
 use crate::services::idempotency::Answers;
 use crate::services::limits::Limits;
 use crate::services::passwords::Passwords;
@@ -109,6 +110,7 @@ pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
         tokens: Arc::new(Tokens::new(key, Arc::clone(&sources))?),
         access: Access::new(db.clone(), redis.clone()),
         service_accounts: ServiceAccounts::new(db.clone()),
+        catalog: Catalog::new(redis.clone(), settings.catalog_cache_bytes),
         accounts: AccountSettings {
             session_ttl: settings.session_ttl,
             mfa_required_for_admins: settings.mfa_required_for_admins,

@@ -76,6 +76,8 @@ pub struct ServerSettings {
     pub database_pool_wait: Duration,
     /// How many passwords are hashed at the same time.
     pub password_hashes_at_once: usize,
+    /// How much memory answers about catalogs may take; 0 keeps none.
+    pub catalog_cache_bytes: u64,
     /// The largest request body that is read.
     pub max_body_bytes: usize,
     /// How long an operation may take, and the body of a request to arrive.
@@ -265,6 +267,7 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
     let database_pool_size = reader.required(&table::DATABASE_POOL_SIZE);
     let database_pool_wait = reader.required(&table::DATABASE_POOL_WAIT_MS);
     let password_hashes_at_once = reader.required(&table::PASSWORD_HASHES_AT_ONCE);
+    let catalog_cache_bytes = reader.required(&table::CATALOG_CACHE_BYTES);
     let max_body_bytes = reader.required(&table::MAX_BODY_BYTES);
     let request_timeout = reader.required(&table::REQUEST_TIMEOUT_MS);
     let header_timeout = reader.required(&table::HEADER_TIMEOUT_MS);
@@ -293,6 +296,7 @@ fn server_settings(reader: &mut Reader<'_>) -> Option<ServerSettings> {
         database_pool_size: database_pool_size?,
         database_pool_wait: database_pool_wait?,
         password_hashes_at_once: password_hashes_at_once?,
+        catalog_cache_bytes: catalog_cache_bytes?,
         max_body_bytes: max_body_bytes?,
         request_timeout: request_timeout?,
         header_timeout: header_timeout?,

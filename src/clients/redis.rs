@@ -3,6 +3,7 @@
 //! Everything here ends soon, whatever state Redis is in. After a failure a breaker opens: for a second callers are
 //! told at once that Redis is gone; then one of them is let through to find out, and so on.
 
+pub mod catalog;
 pub mod documents;
 pub mod limits;
 pub mod sessions;

@@ -68,7 +68,7 @@ impl Default {
 }
 
 /// Every setting, in the order in which help texts show them.
-pub(super) static TABLE: [&About; 40] = [
+pub(super) static TABLE: [&About; 41] = [
     &DATABASE_URL.about,
     &MIGRATION_DATABASE_URL.about,
     &REDIS_URL.about,
@@ -97,6 +97,7 @@ pub(super) static TABLE: [&About; 40] = [
     &STRIPE_API_BASE.about,
     &STRIPE_TIMEOUT_MS.about,
     &JOBS_POLL_MS.about,
+    &CATALOG_CACHE_BYTES.about,
     &MAX_BODY_BYTES.about,
     &REQUEST_TIMEOUT_MS.about,
     &HEADER_TIMEOUT_MS.about,
@@ -284,6 +285,11 @@ pub(super) static REQUEST_TIMEOUT_MS: Setting<Duration> =
     Setting::new("REQUEST_TIMEOUT_MS", "MS", parse::milliseconds::<1, 600_000>)
         .what("how long an operation may take before it is given up and answered with 503; and a body to arrive")
         .default(Default::Value("30000"));
+
+pub(super) static CATALOG_CACHE_BYTES: Setting<u64> =
+    Setting::new("CATALOG_CACHE_BYTES", "BYTES", parse::number::<u64, 0, 1_000_000_000_000>)
+        .what("how much memory answers about catalogs may take, which are kept for visitors; 0 keeps none")
+        .default(Default::Value("16777216"));
 
 pub(super) static HEADER_TIMEOUT_MS: Setting<Duration> =
     Setting::new("HEADER_TIMEOUT_MS", "MS", parse::milliseconds::<1, 600_000>)

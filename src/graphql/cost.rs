@@ -8,12 +8,12 @@
 use async_graphql::parser::types::{
     ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
 };
-use async_graphql::{Name, Request, Value, Variables};
+use async_graphql::{Name, Value, Variables};
 
 use crate::domain::limits::Charge;
 use crate::domain::page::{DEFAULT_PAGE, MAX_OFFSET, MAX_PAGE};
 use crate::error::{Error, Result, whole_seconds};
-use crate::graphql::selected;
+use crate::graphql::operation::Operation;
 
 /// The most that an operation may cost.
 const MAX_COST: u32 = 5_000;
@@ -37,25 +37,19 @@ const COUNT: u32 = 20;
 /// What a mutation costs beside the objects that it answers with.
 const MUTATION: u32 = 10;
 
+/// What an operation costs. Why one that cannot be run cannot be, is said when it is tried.
+pub fn of(operation: &Operation) -> u32 {
+    let definition = operation.definition();
+    definition.map_or(1, |definition| price(&operation.document.parsed, definition, &operation.variables))
+}
+
 /// What this operation of the document costs. Fragments must have been checked not to spread themselves.
-fn of(document: &ExecutableDocument, operation: &OperationDefinition, variables: &Variables) -> u32 {
+fn price(document: &ExecutableDocument, operation: &OperationDefinition, variables: &Variables) -> u32 {
     let pricing = Pricing { document, operation, variables };
     let fields = pricing.set(&operation.selection_set.node, 0);
     let changes =
         if operation.ty == OperationType::Mutation { pricing.roots(&operation.selection_set.node) } else { 0 };
     fields.saturating_add(changes.saturating_mul(MUTATION)).max(1)
-}
-
-/// What a request costs. Why one that cannot be run cannot be, is said when it is tried.
-pub fn of_request(request: &mut Request) -> u32 {
-    let name = request.operation_name.clone();
-    let variables = std::mem::take(&mut request.variables);
-    let cost = request.parsed_query().ok().and_then(|document| {
-        let operation = selected(document, name.as_deref())?;
-        Some(of(document, operation, &variables))
-    });
-    request.variables = variables;
-    cost.unwrap_or(1)
 }
 
 /// Refuses what costs more than any operation may.
@@ -170,10 +164,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::graphql::operation::selected;
 
     fn cost_with(query: &str, variables: serde_json::Value) -> u32 {
         let document = parse_query(query).unwrap();
-        of(&document, selected(&document, None).unwrap(), &Variables::from_json(variables))
+        price(&document, selected(&document, None).unwrap(), &Variables::from_json(variables))
     }
 
     fn cost(query: &str) -> u32 {

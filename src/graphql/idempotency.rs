@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection};
-use async_graphql::{Request, Response, Value};
-use sha2::{Digest, Sha256};
+use async_graphql::parser::types::{OperationType, Selection};
+use async_graphql::{Response, Value};
 use uuid::Uuid;
 
 use crate::db::idempotency::{Kept, Keyed};
 use crate::domain::actor::Caller;
 use crate::domain::idempotency::{Claim, IdempotencyKey};
 use crate::error::{Code, Error, Result};
-use crate::graphql::{self, Engine};
+use crate::graphql::{self, Engine, Operation};
 use crate::services::Services;
 
 /// Mutations that keep no answer: to repeat them does nothing twice, and what they answer must not lie in a table.
@@ -19,35 +18,32 @@ const NOT_KEPT: [&str; 7] =
     ["login", "tokenRefresh", "logout", "mfaSetup", "mfaVerify", "mfaDisable", "passwordChange"];
 
 /// What the request claims; none when it has no key, or nothing that a key counts for.
-pub fn claim(services: &Services, caller: &Caller, request: &mut Request) -> Result<Option<Claim>> {
+pub fn claim(services: &Services, caller: &Caller, operation: &Operation) -> Result<Option<Claim>> {
     let Some(key) = &caller.idempotency else { return Ok(None) };
-    let name = request.operation_name.clone();
-    // What cannot be parsed is refused when it is executed.
-    let Ok(document) = request.parsed_query() else { return Ok(None) };
-    let Some(operation) = mutation(document, name.as_deref())? else { return Ok(None) };
+    let Some(field) = mutation(operation)? else { return Ok(None) };
     // As a value first: that sorts the fields of objects, whose order says nothing.
-    let variables = serde_json::to_value(&request.variables).map_err(Error::internal)?.to_string();
-    let text = text_hash(request);
-    let parts = [text.as_bytes(), name.as_deref().unwrap_or_default().as_bytes(), variables.as_bytes()];
+    let variables = serde_json::to_value(&operation.variables).map_err(Error::internal)?.to_string();
+    let text = hex::encode(operation.document.hash);
+    let name = operation.name.as_deref().unwrap_or_default();
+    let parts = [text.as_bytes(), name.as_bytes(), variables.as_bytes()];
     // A new shop is no affair of the one that the request may name.
-    let tenant = caller.tenant.as_ref().filter(|_| operation != "tenantRegister");
+    let tenant = caller.tenant.as_ref().filter(|_| field != "tenantRegister");
     Ok(Some(Claim {
         tenant_id: tenant.map_or(Uuid::nil(), |tenant| tenant.id),
         actor_id: caller.user_id().unwrap_or_default(),
-        operation,
+        operation: field,
         key: key.as_str().to_owned(),
         fingerprint: services.answers.fingerprint(&parts),
     }))
 }
 
 /// The one mutation that the request is about; none for queries and for what keeps no answer.
-fn mutation(document: &ExecutableDocument, name: Option<&str>) -> Result<Option<String>> {
-    let selected = graphql::selected(document, name);
-    let Some(operation) = selected.filter(|operation| operation.ty == OperationType::Mutation) else {
+fn mutation(operation: &Operation) -> Result<Option<String>> {
+    let Some(definition) = operation.definition().filter(|definition| definition.ty == OperationType::Mutation) else {
         return Ok(None);
     };
     let mut fields = Vec::new();
-    for selection in &operation.selection_set.node.items {
+    for selection in &definition.selection_set.node.items {
         match &selection.node {
             Selection::Field(field) if field.node.name.node == "__typename" => {}
             Selection::Field(field) => fields.push(field.node.name.node.to_string()),
@@ -66,23 +62,13 @@ fn mutation(document: &ExecutableDocument, name: Option<&str>) -> Result<Option<
     }
 }
 
-/// The hash of the document's text, whether the text was sent or only its hash (a persisted query).
-fn text_hash(request: &Request) -> String {
-    if let Some(Value::Object(persisted)) = request.extensions.get("persistedQuery")
-        && let Some(Value::String(hash)) = persisted.get("sha256Hash")
-    {
-        return hash.to_ascii_lowercase();
-    }
-    format!("{:x}", Sha256::digest(&request.query))
-}
-
 impl Engine {
     /// Answers with what was answered before, or runs the operation and keeps its answer with its effect.
     pub(super) async fn once(
         &self,
         caller: Caller,
         key: &IdempotencyKey,
-        request: Request,
+        operation: Operation,
         claim: Claim,
     ) -> Result<Response> {
         if let Some(response) = self.replayed(key, &claim).await? {
@@ -90,7 +76,7 @@ impl Engine {
         }
         let (db, keyed) = self.services.db.keyed(claim.clone());
         let services = Arc::new(Services { db, ..Services::clone(&self.services) });
-        let response = self.run(services, caller, request).await;
+        let response = self.run(services, caller, operation).await;
         if keyed.is_lost() {
             let gone = || Error::Unavailable(anyhow::anyhow!("an answer under the same key has just gone"));
             return self.replayed(key, &claim).await?.ok_or_else(gone);

@@ -1,8 +1,10 @@
 //! The GraphQL schema: what clients see. Every rule about who may ask what is enforced here, once, for both transports.
 
+mod answer;
 mod audit;
 mod auth;
 mod batching;
+mod catalog;
 mod context;
 mod cost;
 mod errors;
@@ -11,6 +13,7 @@ mod idempotency;
 mod inventory;
 mod mfa;
 mod node;
+mod operation;
 mod orders;
 mod pagination;
 mod payments;
@@ -23,15 +26,18 @@ mod users;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
-use async_graphql::{EmptySubscription, MergedObject, Request, Response, SDLExportOptions, SchemaBuilder, Value};
+use async_graphql::parser::types::OperationType;
+use async_graphql::{EmptySubscription, MergedObject, Response, SDLExportOptions, SchemaBuilder, Value};
 use chrono::{DateTime, Utc};
 
+pub use answer::{Answer, Data};
 pub use errors::{code, error_response, make_short};
+pub use operation::{Document, Hash, Operation};
 
 use crate::domain::actor::{Caller, RequestId};
 use crate::error::Error;
 use crate::graphql::batching::Batches;
+use crate::graphql::catalog::Inquiry;
 use crate::graphql::context::RequestContext;
 use crate::services::Services;
 
@@ -100,28 +106,6 @@ pub fn sdl() -> String {
     schema().sdl_with_options(SDLExportOptions::new().sorted_fields().sorted_enum_items().compose_directive())
 }
 
-/// The operation that will run, as `GetOperation` of the GraphQL specification picks it; none when that is ambiguous.
-#[must_use]
-pub fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
-    let operation = match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => Some(operation),
-        (DocumentOperations::Single(_), Some(_)) => None,
-        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),
-        (DocumentOperations::Multiple(operations), None) => {
-            operations.values().next().filter(|_| operations.len() == 1)
-        }
-    };
-    operation.map(|operation| &operation.node)
-}
-
-/// Whether the operation that will run changes something.
-fn is_mutation(request: &mut Request) -> bool {
-    let name = request.operation_name.clone();
-    let document = request.parsed_query().ok();
-    let operation = document.and_then(|document| selected(document, name.as_deref()));
-    operation.is_some_and(|operation| operation.ty == OperationType::Mutation)
-}
-
 /// The answer to an operation that took too long. One that may have changed something is not to be sent again blindly.
 fn too_late(request_id: &RequestId, is_retryable: bool) -> Response {
     let late = Error::Unavailable(anyhow::anyhow!("the operation took too long"));
@@ -145,45 +129,49 @@ pub struct Engine {
 impl Engine {
     /// Answers an operation that its caller can afford, or gives it up when it takes too long: its transaction is rolled back
     /// then.
-    pub async fn execute(&self, caller: Caller, mut request: Request) -> Response {
+    pub async fn execute(&self, caller: Caller, operation: Operation) -> Answer {
         let (request_id, meter) = (caller.request_id.clone(), caller.meter.clone());
-        let cost = cost::of_request(&mut request);
+        let cost = cost::of(&operation);
         // With a key, whatever was changed is answered the next time.
-        let may_have_changed = caller.idempotency.is_none() && is_mutation(&mut request);
+        let may_have_changed = caller.idempotency.is_none() && operation.kind() == Some(OperationType::Mutation);
         let answer = async {
             cost::check(cost)?;
             self.services.limits.charge(&caller, cost).await?;
-            Ok(self.answer(caller, request).await)
+            Ok(match Inquiry::of(&caller, &operation) {
+                Some(inquiry) => self.inquire(inquiry, caller, operation).await,
+                None => self.answer(caller, operation).await.into(),
+            })
         };
-        let response = match tokio::time::timeout(self.timeout, answer).await {
-            Ok(answered) => answered.unwrap_or_else(|error| error_response(Arc::new(error), &request_id)),
-            Err(_) => too_late(&request_id, !may_have_changed),
+        let mut answer = match tokio::time::timeout(self.timeout, answer).await {
+            Ok(answered) => answered.unwrap_or_else(|error| error_response(Arc::new(error), &request_id).into()),
+            Err(_) => too_late(&request_id, !may_have_changed).into(),
         };
-        response.extension("cost", cost::told(cost, meter.get()))
+        answer.extensions.insert("cost".to_owned(), cost::told(cost, meter.get()));
+        answer
     }
 
     /// Runs one operation for this caller, or answers what it was answered when it was sent before.
-    async fn answer(&self, caller: Caller, mut request: Request) -> Response {
+    async fn answer(&self, caller: Caller, operation: Operation) -> Response {
         let Some(key) = caller.idempotency.clone() else {
-            return self.run(Arc::clone(&self.services), caller, request).await;
+            return self.run(Arc::clone(&self.services), caller, operation).await;
         };
         let request_id = caller.request_id.clone();
-        let answered = match idempotency::claim(&self.services, &caller, &mut request) {
-            Ok(Some(claim)) => self.once(caller, &key, request, claim).await,
-            Ok(None) => Ok(self.run(Arc::clone(&self.services), caller, request).await),
+        let answered = match idempotency::claim(&self.services, &caller, &operation) {
+            Ok(Some(claim)) => self.once(caller, &key, operation, claim).await,
+            Ok(None) => Ok(self.run(Arc::clone(&self.services), caller, operation).await),
             Err(refused) => Err(refused),
         };
         answered.unwrap_or_else(|error| error_response(Arc::new(error), &request_id))
     }
 
     /// Runs one operation, with a tenant session and loaders of its own.
-    async fn run(&self, services: Arc<Services>, caller: Caller, mut request: Request) -> Response {
-        let is_mutation = is_mutation(&mut request);
+    async fn run(&self, services: Arc<Services>, caller: Caller, operation: Operation) -> Response {
+        let is_mutation = operation.kind() == Some(OperationType::Mutation);
         let batches = Batches::default();
         let request_id = caller.request_id.clone();
         let context = RequestContext::new(services, caller, &batches, is_mutation);
         let session = context.session.clone();
-        let execution = self.schema.execute(request.data(context));
+        let execution = self.schema.execute(operation.into_request().data(context));
         let mut response = batches.drive(execution).await;
         if let Err(error) = session.close().await {
             // What was read was read; only the connection is lost.

@@ -232,27 +232,9 @@ pub fn missing_variable(operation: &OperationDefinition, variables: &Variables) 
 #[cfg(test)]
 mod tests {
     use async_graphql::parser::parse_query;
-    use async_graphql::parser::types::OperationType;
     use serde_json::json;
 
     use super::*;
-    use crate::graphql::selected;
-
-    fn kind(query: &str, name: Option<&str>) -> Option<OperationType> {
-        Some(selected(&parse_query(query).unwrap(), name)?.ty)
-    }
-
-    #[test]
-    fn the_name_picks_the_operation() {
-        assert_eq!(kind("{ a }", None), Some(OperationType::Query));
-        assert_eq!(kind("{ a }", Some("A")), None);
-        assert_eq!(kind("mutation A { a }", None), Some(OperationType::Mutation));
-        let both = "query A { a } mutation B { b }";
-        assert_eq!(kind(both, Some("A")), Some(OperationType::Query));
-        assert_eq!(kind(both, Some("B")), Some(OperationType::Mutation));
-        assert_eq!(kind(both, Some("C")), None);
-        assert_eq!(kind(both, None), None);
-    }
 
     #[test]
     fn brackets_are_counted_wherever_the_parser_would_follow_them() {
@@ -384,7 +366,8 @@ mod tests {
         let check = |query: &str, variables| {
             let document = parse_query(query).unwrap();
             let variables = Variables::from_json(variables);
-            missing_variable(selected(&document, None).unwrap(), &variables).map(|error| error.message)
+            let operation = &document.operations.iter().next().unwrap().1.node;
+            missing_variable(operation, &variables).map(|error| error.message)
         };
         let expected = Some("Variable \"$n\" of required type \"[Int!]!\" was not provided.".to_owned());
         assert_eq!(check("query ($n: [Int!]!) { a(n: $n) }", json!({})), expected);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use async_graphql::{ErrorExtensionValues, Response as Answer, ServerError};
+use async_graphql::{ErrorExtensionValues, ServerError};
 use axum::Json;
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::domain::actor::RequestId;
 use crate::error::{Code, Error};
-use crate::graphql;
+use crate::graphql::{self, Answer};
 use crate::http::accept::Format;
 use crate::http::graphql::respond;
 
@@ -68,7 +68,7 @@ pub fn refuse(mut error: ServerError, code: &str, request_id: &RequestId) -> Ans
     extensions.set("retryable", false);
     graphql::make_short(&mut error.message);
     error.extensions = Some(extensions);
-    Answer::from_errors(vec![error])
+    Answer { errors: vec![error], ..Answer::default() }
 }
 
 /// A failure of ours, in the shape that clients of this route expect. Its cause is logged.
@@ -76,7 +76,7 @@ pub fn internal(cause: anyhow::Error, route: &str, request_id: &RequestId) -> Re
     let error = Error::internal(cause);
     if route == "/graphql" {
         let answer = graphql::error_response(Arc::new(error), request_id);
-        return respond(Format::Json, Ok(answer), request_id);
+        return respond(Format::Json, Ok(answer.into()), request_id);
     }
     error.log();
     envelope(error.code(), &error.to_string())
@@ -104,7 +104,7 @@ pub fn refused(
 pub fn limited(error: Error, route: &str, headers: &HeaderMap, request_id: &RequestId) -> Response {
     if route == "/graphql" {
         let format = Format::accepted(headers).unwrap_or(Format::Json);
-        return respond(format, Ok(graphql::error_response(Arc::new(error), request_id)), request_id);
+        return respond(format, Ok(graphql::error_response(Arc::new(error), request_id).into()), request_id);
     }
     error.log();
     envelope(error.code(), &error.to_string())

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use async_graphql::parser::types::{ExecutableDocument, OperationType};
-use async_graphql::{Request as Operation, Response as Answer, ServerError, Value};
+use async_graphql::parser::types::OperationType;
+use async_graphql::{ServerError, Value};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request, State};
@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::domain::actor::{Caller, RequestId};
 use crate::error::Code;
-use crate::graphql;
+use crate::graphql::{self, Answer, Operation};
 use crate::http::accept::Format;
 use crate::http::errors::{Refusal, Unfit};
 use crate::http::params::{Params, check_content_type};
@@ -100,7 +100,7 @@ async fn answer(
                 Err(unfit) => refused(http, &caller, unfit).await,
             }
         }
-        Err(error) => Ok(graphql::error_response(error, request_id)),
+        Err(error) => Ok(graphql::error_response(error, request_id).into()),
     };
     respond(format, outcome, request_id)
 }
@@ -108,7 +108,7 @@ async fn answer(
 /// Charges a request that is refused before it is run, and says what is wrong with it.
 async fn refused(http: &HttpState, caller: &Caller, unfit: Unfit) -> Result<Answer, Refusal> {
     if let Err(error) = http.engine.services.limits.charge_malformed(caller).await {
-        return Ok(graphql::error_response(Arc::new(error), &caller.request_id));
+        return Ok(graphql::error_response(Arc::new(error), &caller.request_id).into());
     }
     match unfit {
         Unfit::Request(refusal) => Err(refusal),
@@ -137,16 +137,17 @@ async fn read(request: Request) -> Result<Params, Refusal> {
 async fn run(http: &HttpState, caller: &Caller, params: Params, method: Method) -> Result<Answer, Unfit> {
     let (document, to_share) = http.documents.resolve(params.query.as_deref(), &params.extensions).await?;
     document::check_variables(&params.variables).map_err(|wrong| Refusal::malformed(format!("variables: {wrong}")))?;
-    let selected = graphql::selected(&document, params.operation_name.as_deref());
-    let kind = selected.map(|operation| operation.ty);
+    let to_share = to_share.zip(params.query);
+    let operation = Operation { document, name: params.operation_name, variables: params.variables };
+    let kind = operation.kind();
     if method == Method::Get && kind == Some(OperationType::Mutation) {
         return Err(Refusal::new(Code::MethodNotAllowed, "GET changes nothing: send mutations by POST").into());
     }
-    if let Some(missing) = selected.and_then(|operation| document::missing_variable(operation, &params.variables)) {
+    let missing = |definition| document::missing_variable(definition, &operation.variables);
+    if let Some(missing) = operation.definition().and_then(missing) {
         return Err(Unfit::Document(missing));
     }
-    let to_share = to_share.zip(params.query.clone());
-    let answer = http.engine.execute(caller.clone(), operation(params, document)).await;
+    let answer = http.engine.execute(caller.clone(), operation).await;
     let is_paid = caller.meter.get().is_none_or(|charge| charge.verdict.is_allowed);
     if let Some((hash, text)) = to_share.filter(|_| is_paid) {
         http.documents.share(hash, &text).await;
@@ -155,15 +156,6 @@ async fn run(http: &HttpState, caller: &Caller, params: Params, method: Method) 
         http.engine.services.metrics.graphql_operation(kind, answer.errors.is_empty());
     }
     Ok(answer)
-}
-
-/// The request as the engine takes it.
-fn operation(params: Params, document: Arc<ExecutableDocument>) -> Operation {
-    let mut operation = Operation::new(params.query.unwrap_or_default()).variables(params.variables);
-    operation.operation_name = params.operation_name;
-    operation.extensions = params.extensions;
-    operation.set_parsed_query(Arc::unwrap_or_clone(document));
-    operation
 }
 
 /// The kind of operation that is counted; there are no subscriptions yet.
@@ -177,7 +169,7 @@ const fn counted(kind: OperationType) -> Option<metrics::Operation> {
 
 /// Whether execution began. What is refused before has errors, none of which belongs to a field.
 fn was_executed(answer: &Answer) -> bool {
-    answer.data != Value::Null || answer.errors.iter().any(|error| !error.path.is_empty())
+    !answer.data.is_null() || answer.errors.iter().any(|error| !error.path.is_empty())
 }
 
 /// The status of a response to a well-formed request.

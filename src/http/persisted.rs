@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use async_graphql::Extensions;
 use async_graphql::parser::parse_query;
-use async_graphql::parser::types::ExecutableDocument;
 use axum::http::StatusCode;
 use hex::FromHex;
 use moka::sync::Cache;
@@ -18,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::clients::redis::Redis;
 use crate::clients::redis::documents::KEPT;
 use crate::error::Code;
+use crate::graphql::{Document, Hash};
 use crate::http::document::{asks_for_the_schema, check_nesting, check_size};
 use crate::http::errors::{Refusal, Unfit};
 
@@ -36,9 +36,6 @@ const SHARED_FOR: Duration = Duration::from_hours(24);
 /// The longest document that replicas share, in bytes. Longer ones are known to the replica that got them.
 const MAX_SHARED: usize = 8 * 1024;
 
-/// The SHA-256 of a document's text.
-pub type Hash = [u8; 32];
-
 /// The documents that this replica has parsed, and those that clients have registered with any replica.
 pub struct Documents {
     parsed: Cache<Hash, Parsed>,
@@ -50,7 +47,7 @@ pub struct Documents {
 
 #[derive(Clone)]
 struct Parsed {
-    document: Arc<ExecutableDocument>,
+    document: Arc<Document>,
     weight: u32,
 }
 
@@ -76,7 +73,7 @@ impl Documents {
         &self,
         text: Option<&str>,
         extensions: &Extensions,
-    ) -> Result<(Arc<ExecutableDocument>, Option<Hash>), Unfit> {
+    ) -> Result<(Arc<Document>, Option<Hash>), Unfit> {
         let wanted = persisted_hash(extensions)?;
         let Some(text) = text else {
             let hash = wanted.ok_or_else(|| Refusal::malformed("query: is missing; send the document's text"))?;
@@ -101,20 +98,20 @@ impl Documents {
         }
     }
 
-    fn parse(&self, hash: Hash, text: &str) -> Result<Arc<ExecutableDocument>, Unfit> {
+    fn parse(&self, hash: Hash, text: &str) -> Result<Arc<Document>, Unfit> {
         if let Some(parsed) = self.parsed.get(&hash) {
             return Ok(parsed.document);
         }
         let refuse = |wrong| Refusal::malformed(format!("query: {wrong}"));
         check_nesting(text).map_err(refuse)?;
-        let document = parse_query(text).map_err(|error| Unfit::Document(error.into()))?;
-        check_size(&document).map_err(refuse)?;
-        if !self.introspection && asks_for_the_schema(&document) {
+        let parsed = parse_query(text).map_err(|error| Unfit::Document(error.into()))?;
+        check_size(&parsed).map_err(refuse)?;
+        if !self.introspection && asks_for_the_schema(&parsed) {
             let off = "introspection is switched off: __schema and __type are not answered";
             return Err(Refusal::new(Code::Forbidden, off).into());
         }
         let parsed = Parsed {
-            document: Arc::new(document),
+            document: Arc::new(Document { hash, parsed }),
             weight: u32::try_from(text.len()).unwrap_or(u32::MAX).max(MIN_WEIGHT),
         };
         self.parsed.insert(hash, parsed.clone());
@@ -122,7 +119,7 @@ impl Documents {
     }
 
     /// The document of that hash, if this replica has seen it or any has registered it.
-    async fn find(&self, hash: Hash) -> Option<Arc<ExecutableDocument>> {
+    async fn find(&self, hash: Hash) -> Option<Arc<Document>> {
         if let Some(parsed) = self.parsed.get(&hash) {
             return Some(parsed.document);
         }

@@ -110,7 +110,8 @@ mod tests {
         let operations = operations.concat();
         let schema = crate::graphql::schema();
         for operation in &operations {
-            let response = schema.execute(operation.request(serde_json::json!({})).only_introspection()).await;
+            let request = operation.with(serde_json::json!({})).unwrap().into_request();
+            let response = schema.execute(request.only_introspection()).await;
             let errors = response.errors.iter().map(|error| &error.message);
             assert_eq!(errors.collect::<Vec<_>>(), Vec::<&String>::new());
         }

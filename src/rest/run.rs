@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use async_graphql::parser::{parse_query, types::ExecutableDocument};
-use async_graphql::{Request, Variables};
+use async_graphql::Variables;
+use async_graphql::parser::parse_query;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::envelope::{Failure, Meta, Page, UserError, accepted};
@@ -19,29 +20,27 @@ use super::extract::{NoParameters, parameters};
 use crate::domain::actor::Caller;
 use crate::domain::page::{DEFAULT_PAGE, MAX_OFFSET, MAX_PAGE};
 use crate::error::{Error, FieldError};
-use crate::graphql::Engine;
+use crate::graphql::{self, Document, Engine};
 use crate::services::auth::Identified;
 
 /// A GraphQL operation that a route runs.
 pub struct Operation {
-    source: &'static str,
-    /// The source, parsed once. None when it cannot be parsed, which is the engine's to say; a test tries them all.
-    document: Option<ExecutableDocument>,
+    /// Parsed once. None when it cannot be parsed; a test tries them all.
+    document: Option<Arc<Document>>,
 }
 
 impl Operation {
     /// Parses an operation and the fragments that it uses.
     pub fn new(source: &'static str) -> Self {
-        Self { source, document: parse_query(source).ok() }
+        let hash = Sha256::digest(source).into();
+        Self { document: parse_query(source).ok().map(|parsed| Arc::new(Document { hash, parsed })) }
     }
 
     /// The operation with these variables, an object.
-    pub fn request(&self, variables: Value) -> Request {
-        let mut request = Request::new(self.source).variables(Variables::from_json(variables));
-        if let Some(document) = &self.document {
-            request.set_parsed_query(document.clone());
-        }
-        request
+    pub fn with(&self, variables: Value) -> Result<graphql::Operation, Error> {
+        let broken = || Error::internal(anyhow::anyhow!("a stored operation that cannot be parsed"));
+        let document = self.document.clone().ok_or_else(broken)?;
+        Ok(graphql::Operation { document, name: None, variables: Variables::from_json(variables) })
     }
 }
 
@@ -89,14 +88,12 @@ impl<P> Call<P> {
             result: T,
         }
 
-        let response = self.engine.execute(self.caller.clone(), operation.request(variables)).await;
-        if let Some(error) = response.errors.into_iter().next() {
+        let answer = self.engine.execute(self.caller.clone(), operation.with(variables)?).await;
+        if let Some(error) = answer.errors.into_iter().next() {
             return Err(error.into());
         }
-        match async_graphql::from_value(response.data) {
-            Ok(Data { result }) => Ok(result),
-            Err(error) => Err(Error::internal(anyhow::anyhow!("a result of another shape: {error}")).into()),
-        }
+        let Data { result } = answer.data.read()?;
+        Ok(result)
     }
 
     /// Reads one object, of a kind that has a name.

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod catalog;
 pub mod idempotency;
 pub mod inventory;
 pub mod limits;
@@ -33,6 +34,7 @@ use crate::db::Db;
 use crate::domain::orders::OrderStatus;
 use crate::domain::sources::SharedSources;
 use crate::services::access::Access;
+use crate::services::catalog::Catalog;
 use crate::services::idempotency::Answers;
 use crate::services::limits::Limits;
 use crate::services::passwords::Passwords;
@@ -67,6 +69,8 @@ pub struct Services {
     pub access: Access,
     /// Knowing whose keys are good.
     pub service_accounts: ServiceAccounts,
+    /// Keeping what shops show of their catalogs.
+    pub catalog: Catalog,
     /// What of accounts can be set.
     pub accounts: AccountSettings,
     /// Knowing what of everybody's quota is left.
@@ -115,6 +119,16 @@ impl Services {
     pub async fn access_changed(&self, tenant: Uuid, user: Uuid) {
         let access = self.access.clone();
         self.db.after_commit(async move { access.changed(tenant, user).await }).await;
+    }
+
+    /// Lets go, on all replicas, of what was kept of a shop's catalog.
+    pub async fn catalog_changed(&self, tenant: Uuid) {
+        let catalog = self.catalog.clone();
+        let tell = async move {
+            // Without Redis nobody can be told, and nobody uses what is kept.
+            let _ = catalog.changed(tenant).await;
+        };
+        self.db.after_commit(tell).await;
     }
 
     /// Counts an order that has come into this state.

@@ -19,6 +19,7 @@ pub async fn create(services: &Services, caller: &Caller, new: NewProduct) -> Re
     let product = products::insert(&tx, services.sources.id(), new).await?;
     inventory::open(&tx, services.sources.id(), product.id, quantity, threshold).await?;
     tx.commit().await?;
+    services.catalog_changed(caller.tenant()?.id).await;
     Ok(product)
 }
 
@@ -34,6 +35,7 @@ pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: Pro
     let tx = services.db.tenant(caller).await?;
     let product = products::update(&tx, id, changes).await?.ok_or(Error::not_found_at("Product", "id"))?;
     tx.commit().await?;
+    services.catalog_changed(caller.tenant()?.id).await;
     Ok(product)
 }
 

@@ -88,6 +88,7 @@ pub struct Metrics {
     graphql_operations: IntCounterVec,
     rate_limited: IntCounterVec,
     authentication_attempts: IntCounterVec,
+    cache_requests: IntCounterVec,
     pool_connections: IntGaugeVec,
 }
 
@@ -121,6 +122,10 @@ impl Metrics {
             Opts::new("authentication_attempts_total", "Passwords, codes, tokens and keys that were given."),
             &["proof", "outcome"],
         )?;
+        let cache_requests = IntCounterVec::new(
+            Opts::new("cache_requests_total", "Questions that a cache was asked, by whether it had the answer."),
+            &["cache", "outcome"],
+        )?;
         let pool_connections = IntGaugeVec::new(
             Opts::new("db_pool_connections", "Connections to PostgreSQL: all that are open, and those that are idle."),
             &["state"],
@@ -132,6 +137,7 @@ impl Metrics {
         registry.register(Box::new(graphql_operations.clone()))?;
         registry.register(Box::new(rate_limited.clone()))?;
         registry.register(Box::new(authentication_attempts.clone()))?;
+        registry.register(Box::new(cache_requests.clone()))?;
         registry.register(Box::new(pool_connections.clone()))?;
         // Memory, processor time and open files. It reads /proc.
         #[cfg(target_os = "linux")]
@@ -144,6 +150,7 @@ impl Metrics {
             graphql_operations,
             rate_limited,
             authentication_attempts,
+            cache_requests,
             pool_connections,
         })
     }
@@ -186,6 +193,11 @@ impl Metrics {
     /// Somebody tried to show who it is.
     pub fn authentication_attempt(&self, proof: Proof, outcome: Outcome) {
         self.authentication_attempts.with_label_values(&[proof.as_str(), outcome.as_str()]).inc();
+    }
+
+    /// What is kept of catalogs was asked for an answer, and had it or not.
+    pub fn catalog_asked(&self, is_hit: bool) {
+        self.cache_requests.with_label_values(&["catalog", if is_hit { "hit" } else { "miss" }]).inc();
     }
 
     /// How busy the pool is now. To be called before [`Self::render`].

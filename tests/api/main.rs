@@ -13,6 +13,7 @@ mod bad_input;
 mod bombs;
 mod canaries;
 mod catalog;
+mod catalog_cache;
 mod crash;
 mod faults;
 mod forged_tokens;

@@ -5,6 +5,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::limits::{Take, Taken};
 use super::*;
@@ -250,4 +251,41 @@ fn the_breaker_lets_one_through_after_each_pause() {
     assert!(breaker.close(), "the first success");
     assert!(!breaker.close(), "the second one");
     assert!(breaker.lets_through(after(2020)) && breaker.lets_through(after(2020)));
+}
+
+#[tokio::test]
+async fn versions_of_a_catalog_grow_and_answers_belong_to_one() {
+    const TTL: Duration = Duration::from_mins(1);
+    let server = Server::start();
+    let redis = server.client();
+    let (tenant, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let first = redis.catalog_version(tenant, TTL).await.unwrap();
+    assert_eq!(redis.catalog_version(tenant, TTL).await, Ok(first));
+    redis.keep_catalog_answer(tenant, first, b"question", "answer", 2).await.unwrap();
+    let asked = async |tenant, version| redis.catalog_answer(tenant, version, b"question").await.unwrap();
+    assert_eq!(asked(tenant, first).await.as_deref(), Some(&b"answer"[..]));
+    assert_eq!((asked(tenant, first + 1).await, asked(other, first).await), (None, None));
+    // There is room for two.
+    for question in [b"a", b"b", b"c"] {
+        redis.keep_catalog_answer(tenant, first, question, "answer", 2).await.unwrap();
+    }
+    let kept: usize = redis.run(redis::cmd("HLEN").arg(format!("mercato:{{{tenant}}}:catalog"))).await.unwrap();
+    assert_eq!(kept, 1 + 2, "the version, and two answers");
+
+    let second = redis.catalog_changed(tenant, TTL).await.unwrap();
+    assert!(second > first);
+    redis.keep_catalog_answer(tenant, first, b"question", "too late", 2).await.unwrap();
+    assert_eq!((asked(tenant, first).await, asked(tenant, second).await), (None, None));
+    // Also when all is forgotten, and when two changes come in one microsecond.
+    redis.run::<()>(&redis::cmd("FLUSHALL")).await.unwrap();
+    let third = redis.catalog_version(tenant, TTL).await.unwrap();
+    assert!(third > second);
+    let mut last = third;
+    for _ in 0..100 {
+        let next = redis.catalog_changed(tenant, TTL).await.unwrap();
+        assert!(next > last, "{next} after {last}");
+        last = next;
+    }
+    let left: i64 = redis.run(redis::cmd("PTTL").arg(format!("mercato:{{{tenant}}}:catalog"))).await.unwrap();
+    assert!((1..=60_000).contains(&left), "{left}");
 }
