@@ -106,7 +106,7 @@ pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
     let db = Db::new(url, settings.database_pool_size, settings.database_pool_wait);
     Ok(Arc::new(Services {
         directory: TenantDirectory::new(db.clone()),
-        passwords: Passwords::new(settings.password_hashes_at_once)?,
+        passwords: Passwords::new(settings.password_hashes_at_once),
         tokens: Arc::new(Tokens::new(key, Arc::clone(&sources))?),
         access: Access::new(db.clone(), redis.clone()),
         service_accounts: ServiceAccounts::new(db.clone()),
