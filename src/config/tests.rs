@@ -50,7 +50,7 @@ fn what_is_not_set_has_the_documented_default() {
     assert_eq!((server.host, server.port), (Ipv4Addr::UNSPECIFIED.into(), 3000));
     assert_eq!(server.database_pool_size, 20);
     assert_eq!(server.database_pool_wait, Duration::from_secs(3));
-    assert_eq!((server.max_body_bytes, server.catalog_cache_bytes), (1 << 20, 16 << 20));
+    assert_eq!((server.max_body_bytes, server.catalog_cache_bytes), (1 << 20, 12 << 20));
     assert_eq!(server.shutdown_grace, Duration::from_secs(30));
     assert_eq!((server.log_level.as_str(), server.log_format), ("info", LogFormat::Json));
     assert!(!server.graphiql_enabled && server.introspection_enabled && server.cors_allowed_origins.is_none());
