@@ -3,6 +3,7 @@
 //! One table says what can be set (`config/table.rs`). What reads the environment, the text of `mercato serve --help`
 //! and `.env.example` all come from it. Whatever is wrong is reported at once, and secrets are never shown.
 
+mod help;
 mod parse;
 mod read;
 mod table;
@@ -16,8 +17,8 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::domain::limits::Quotas;
+pub use help::{env_example, help};
 use read::Reader;
-pub use table::{env_example, help};
 
 /// Everything that `serve` needs.
 #[derive(Clone, Debug)]

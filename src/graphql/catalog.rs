@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection, SelectionSet};
+use async_graphql::parser::types::{ExecutableDocument, OperationType, SelectionSet};
 use serde_json::value::to_raw_value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::domain::actor::Caller;
 use crate::graphql::Engine;
 use crate::graphql::answer::{Answer, Data};
-use crate::graphql::operation::Operation;
+use crate::graphql::operation::{Operation, each_field};
 use crate::services::catalog::Question;
 
 /// The fields of `Query` that read the catalog: many products, and one.
@@ -56,11 +56,7 @@ impl Inquiry {
     pub fn of(caller: &Caller, operation: &Operation) -> Option<Self> {
         let tenant = caller.tenant.as_ref().filter(|_| is_visitor(caller))?.id;
         let definition = operation.definition().filter(|definition| definition.ty == OperationType::Query)?;
-        let roots = roots(&operation.document.parsed, &definition.selection_set.node)?;
-        let is_list = roots.contains(&LIST);
-        if !is_list && !roots.contains(&ONE) {
-            return None;
-        }
+        let is_list = asks_for_list(&operation.document.parsed, &definition.selection_set.node)?;
         Some(Self { tenant, question: question(operation)?, is_list })
     }
 }
@@ -82,43 +78,28 @@ fn question(operation: &Operation) -> Option<Question> {
     Some(hash.finalize().into())
 }
 
-/// The fields of `Query` that are asked for; none if there are others than of the catalog, or there is more below them.
-fn roots<'a>(document: &'a ExecutableDocument, set: &'a SelectionSet) -> Option<Vec<&'a str>> {
-    let mut names = Vec::new();
-    for selection in &set.items {
-        match &selection.node {
-            Selection::Field(field) => {
-                let name = field.node.name.node.as_str();
-                let is_known = [LIST, ONE, "__typename"].contains(&name);
-                if !is_known || !is_catalog(document, &field.node.selection_set.node) {
-                    return None;
-                }
-                names.push(name);
-            }
-            Selection::FragmentSpread(spread) => {
-                let fragment = document.fragments.get(&spread.node.fragment_name.node)?;
-                names.extend(roots(document, &fragment.node.selection_set.node)?);
-            }
-            Selection::InlineFragment(fragment) => {
-                names.extend(roots(document, &fragment.node.selection_set.node)?);
-            }
+/// Whether products are listed, if nothing is asked for but the catalog, and something of it.
+fn asks_for_list(document: &ExecutableDocument, set: &SelectionSet) -> Option<bool> {
+    let (mut has_list, mut has_one, mut is_catalog) = (false, false, true);
+    let is_whole = each_field(document, set, &mut |field| {
+        match field.name.node.as_str() {
+            LIST => has_list = true,
+            ONE => has_one = true,
+            name => is_catalog &= name == "__typename",
         }
-    }
-    Some(names)
+        is_catalog = is_catalog && is_shown(document, &field.selection_set.node);
+    });
+    (is_whole && is_catalog && (has_list || has_one)).then_some(has_list)
 }
 
 /// Whether nothing but [`FIELDS`] is selected, on all levels.
-fn is_catalog(document: &ExecutableDocument, set: &SelectionSet) -> bool {
-    set.items.iter().all(|selection| match &selection.node {
-        Selection::Field(field) => {
-            FIELDS.contains(&field.node.name.node.as_str()) && is_catalog(document, &field.node.selection_set.node)
-        }
-        Selection::FragmentSpread(spread) => {
-            let fragment = document.fragments.get(&spread.node.fragment_name.node);
-            fragment.is_some_and(|fragment| is_catalog(document, &fragment.node.selection_set.node))
-        }
-        Selection::InlineFragment(fragment) => is_catalog(document, &fragment.node.selection_set.node),
-    })
+fn is_shown(document: &ExecutableDocument, set: &SelectionSet) -> bool {
+    let mut are_known = true;
+    let is_whole = each_field(document, set, &mut |field| {
+        let is_known = FIELDS.contains(&field.name.node.as_str());
+        are_known = are_known && is_known && is_shown(document, &field.selection_set.node);
+    });
+    is_whole && are_known
 }
 
 impl Engine {
@@ -160,8 +141,7 @@ mod tests {
     fn asks(text: &str) -> Option<bool> {
         let document = parse_query(text).unwrap();
         let (_, operation) = document.operations.iter().next().unwrap();
-        let roots = roots(&document, &operation.node.selection_set.node)?;
-        (roots.contains(&LIST) || roots.contains(&ONE)).then(|| roots.contains(&LIST))
+        asks_for_list(&document, &operation.node.selection_set.node)
     }
 
     #[test]

@@ -5,15 +5,13 @@
 //! page skips counts as well, because PostgreSQL has to pass by it. Asking for the schema has a price of its own. A mutation
 //! counts ten more, and the least that anything costs is one.
 
-use async_graphql::parser::types::{
-    ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
-};
+use async_graphql::parser::types::{ExecutableDocument, Field, OperationDefinition, OperationType, SelectionSet};
 use async_graphql::{Name, Value, Variables};
 
 use crate::domain::limits::Charge;
 use crate::domain::page::{DEFAULT_PAGE, MAX_OFFSET, MAX_PAGE};
 use crate::error::{Error, Result, whole_seconds};
-use crate::graphql::operation::Operation;
+use crate::graphql::operation::{Operation, each_field};
 
 /// The most that an operation may cost.
 const MAX_COST: u32 = 5_000;
@@ -117,15 +115,10 @@ impl Pricing<'_> {
     }
 
     fn sum(&self, set: &SelectionSet, of: &dyn Fn(&Field) -> u32) -> u32 {
-        let costs = set.items.iter().map(|selection| match &selection.node {
-            Selection::Field(field) => of(&field.node),
-            Selection::InlineFragment(fragment) => self.sum(&fragment.node.selection_set.node, of),
-            Selection::FragmentSpread(spread) => {
-                let fragment = self.document.fragments.get(&spread.node.fragment_name.node);
-                fragment.map_or(0, |fragment| self.sum(&fragment.node.selection_set.node, of))
-            }
-        });
-        costs.fold(0, u32::saturating_add)
+        let mut sum = 0_u32;
+        // What is missing is refused when it runs.
+        each_field(self.document, set, &mut |field| sum = sum.saturating_add(of(field)));
+        sum
     }
 
     /// How many rows a field's page may hold, as far as its arguments tell.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
+use async_graphql::parser::types::{
+    DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+};
 use async_graphql::{Request, Variables};
 
 /// The SHA-256 of a document's text.
@@ -62,6 +64,29 @@ pub(super) fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>)
         }
     };
     operation.map(|operation| &operation.node)
+}
+
+/// Hands on the fields of a set, and those of the fragments that it spreads. Tells whether all of these are there. They must
+/// have been checked not to spread themselves.
+pub(super) fn each_field<'a>(
+    document: &'a ExecutableDocument,
+    set: &'a SelectionSet,
+    visit: &mut dyn FnMut(&'a Field),
+) -> bool {
+    set.items.iter().fold(true, |is_whole, selection| {
+        let below = match &selection.node {
+            Selection::Field(field) => {
+                visit(&field.node);
+                return is_whole;
+            }
+            Selection::InlineFragment(fragment) => Some(&fragment.node.selection_set.node),
+            Selection::FragmentSpread(spread) => {
+                let fragment = document.fragments.get(&spread.node.fragment_name.node);
+                fragment.map(|fragment| &fragment.node.selection_set.node)
+            }
+        };
+        below.is_some_and(|set| each_field(document, set, visit)) && is_whole
+    })
 }
 
 #[cfg(test)]

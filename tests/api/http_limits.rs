@@ -238,7 +238,7 @@ async fn bodies_may_come_packed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bombs_are_refused_in_little_memory_while_others_are_served() {
-    const SIZE: u64 = 250 << 20;
+    const SIZE: u64 = 1000 << 20;
     const SPARE: u64 = 300 << 20;
     let process = ServerProcess::with_stripe(TestDatabase::create().await, StandIn::start().await).await;
     let server = &process.server;
@@ -248,7 +248,7 @@ async fn bombs_are_refused_in_little_memory_while_others_are_served() {
     let bombs = CODINGS.map(|coding| (coding, packed_from(coding, &mut std::io::repeat(b' ').take(SIZE))));
     let thrown = bombs.iter().flat_map(|(coding, bomb)| {
         assert!(bomb.len() <= 1 << 20, "{coding}: {} bytes are too many before they are unpacked", bomb.len());
-        // All at once: together they would be 12 gigabytes.
+        // All at once: together they would be 48 gigabytes.
         ["/graphql", LOGIN].into_iter().cycle().take(16).map(move |path| async move {
             let refused = answer(post(server, &As::Nobody, path, coding, bomb.clone())).await;
             assert_eq!(outcome(path, &refused), (413, "PAYLOAD_TOO_LARGE".to_owned()), "{coding}");

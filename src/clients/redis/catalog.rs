@@ -20,11 +20,11 @@ pub type Version = u64;
 /// The field of the hash that holds the version. Questions are longer.
 const VERSION: &str = "version";
 
-/// Begins a new version, in any case or if there is none.
-static BEGIN: LazyLock<Script> = LazyLock::new(|| {
+/// The version, once a new one has begun: always, or if there is none.
+static VERSION_OF: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local version = redis.call('HGET', KEYS[1], 'version')
-         if version and ARGV[2] == 'unless' then return version end
+         if version and ARGV[2] == 'if none' then return version end
          local time = redis.call('TIME')
          local now = time[1] * 1000000 + time[2]
          if version and tonumber(version) >= now then now = tonumber(version) + 1 end
@@ -54,11 +54,7 @@ impl Redis {
     ///
     /// [`RedisGone`]: nobody knows.
     pub async fn catalog_version(&self, tenant: Uuid, ttl: Duration) -> Result<Version, RedisGone> {
-        let known: Option<Version> = self.run(redis::cmd("HGET").arg(key(tenant)).arg(VERSION)).await?;
-        match known {
-            Some(version) => Ok(version),
-            None => self.begin_version(tenant, ttl, "unless").await,
-        }
+        self.version(tenant, ttl, "if none").await
     }
 
     /// Tells all replicas that a shop's catalog was changed, and does away with what they keep of it. Answers the new version.
@@ -67,11 +63,11 @@ impl Redis {
     ///
     /// [`RedisGone`]: nobody was told.
     pub async fn catalog_changed(&self, tenant: Uuid, ttl: Duration) -> Result<Version, RedisGone> {
-        self.begin_version(tenant, ttl, "always").await
+        self.version(tenant, ttl, "always").await
     }
 
-    async fn begin_version(&self, tenant: Uuid, ttl: Duration, when: &str) -> Result<Version, RedisGone> {
-        self.script(BEGIN.key(key(tenant)).arg(milliseconds(ttl)).arg(when)).await
+    async fn version(&self, tenant: Uuid, ttl: Duration, when: &str) -> Result<Version, RedisGone> {
+        self.script(VERSION_OF.key(key(tenant)).arg(milliseconds(ttl)).arg(when)).await
     }
 
     /// The answer to this question, if it was kept of the version that the catalog has now.
