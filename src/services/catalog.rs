@@ -149,3 +149,19 @@ impl Catalog {
         later.into_entry().map_or(version, moka::Entry::into_value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was asked before a change may be answered after it.
+    #[tokio::test]
+    async fn a_later_version_stays() {
+        let catalog = Catalog::new(Redis::new("redis://127.0.0.1:1").unwrap(), 1 << 20);
+        let (tenant, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(
+            [(tenant, 5), (tenant, 3), (tenant, 7), (other, 1)].map(|(id, version)| catalog.learn(id, version)),
+            [5, 5, 7, 1]
+        );
+    }
+}
