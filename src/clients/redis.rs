@@ -7,10 +7,6 @@ pub mod catalog;
 pub mod documents;
 pub mod limits;
 pub mod sessions;
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -178,6 +174,11 @@ impl Redis {
     }
 }
 
+/// As Redis wants times.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Connects as `bb8_redis` does, and also knows when a connection is of no use any more, which `bb8_redis` does not:
 /// it would hand out connections to a server that has been restarted for ever.
 #[derive(Debug)]
@@ -269,7 +270,6 @@ impl Breaker {
     }
 
     fn milliseconds(&self, moment: Instant) -> u64 {
-        let age = moment.saturating_duration_since(self.born).as_millis();
-        u64::try_from(age).unwrap_or(u64::MAX)
+        milliseconds(moment.saturating_duration_since(self.born))
     }
 }

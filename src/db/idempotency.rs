@@ -3,12 +3,10 @@
 //! A keyed request's effect and its answer are one transaction: the key is claimed by its first statement, and where a
 //! service commits, the open transaction is parked instead, until the answer has been read from it and written down in it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use diesel::sql_types::{Nullable, Text};
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::sync::RwLock;
 
 use super::pool::Db;
@@ -23,8 +21,6 @@ pub struct Keyed {
     claim: Claim,
     pub(super) parked: RwLock<Option<Parked>>,
     is_lost: AtomicBool,
-    /// What is to be done once it is committed.
-    then: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
 
 /// A transaction that has done its work.
@@ -57,8 +53,7 @@ impl Db {
     /// The database for one keyed request: the first transaction that writes claims the key, and waits to be finished.
     #[must_use]
     pub fn keyed(&self, claim: Claim) -> (Self, Arc<Keyed>) {
-        let keyed = Keyed { claim, parked: RwLock::new(None), is_lost: AtomicBool::new(false), then: Mutex::default() };
-        let keyed = Arc::new(keyed);
+        let keyed = Arc::new(Keyed { claim, parked: RwLock::new(None), is_lost: AtomicBool::new(false) });
         (self.with_keyed(Some(Arc::clone(&keyed))), keyed)
     }
 
@@ -66,15 +61,6 @@ impl Db {
     #[must_use]
     pub fn unkeyed(&self) -> Self {
         self.with_keyed(None)
-    }
-
-    /// Does what must not be done before the transaction that a service has just committed can be seen by others: at once
-    /// or, for a keyed request, when its own commit has been made.
-    pub async fn after_commit(&self, then: impl Future<Output = ()> + Send + 'static) {
-        match &self.keyed {
-            Some(keyed) => keyed.then.lock().unwrap_or_else(PoisonError::into_inner).push(then.boxed()),
-            None => then.await,
-        }
     }
 
     /// What was answered to this key in the last 24 hours.
@@ -141,14 +127,9 @@ impl Keyed {
         let Some(done) = self.parked.write().await.take() else { return Ok(()) };
         keep(done.tx(), &self.claim, answer).await?;
         match done {
-            Parked::Tenant(tx) => tx.commit().await?,
-            Parked::System(tx) => tx.commit().await?,
+            Parked::Tenant(tx) => tx.commit().await,
+            Parked::System(tx) => tx.commit().await,
         }
-        let then = std::mem::take(&mut *self.then.lock().unwrap_or_else(PoisonError::into_inner));
-        for then in then {
-            then.await;
-        }
-        Ok(())
     }
 
     /// Gives up what was done.

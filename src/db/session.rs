@@ -101,18 +101,24 @@ impl TenantTx {
         self.tenant
     }
 
+    /// Does what must not be done before others can see what was written. It is done even if the client goes away meanwhile,
+    /// and not if nothing is committed.
+    pub fn after_commit(&self, then: impl Future<Output = ()> + Send + 'static) {
+        self.tx.after_commit(then);
+    }
+
     /// Makes everything that was written last; for a keyed request, together with its answer, once that is there.
     pub async fn commit(mut self) -> Result<()> {
         match self.keyed.take() {
             Some(keyed) => keyed.park(Parked::Tenant(self)).await,
-            None => self.tx.end("COMMIT").await?,
+            None => self.tx.commit().await?,
         }
         Ok(())
     }
 
     /// Gives up everything that was written, and waits until it is so.
     pub async fn rollback(self) -> Result<()> {
-        self.tx.end("ROLLBACK").await
+        self.tx.rollback().await
     }
 
     pub(super) const fn tx(&self) -> &Tx {
@@ -125,7 +131,7 @@ impl SystemTx {
     pub async fn commit(mut self) -> Result<()> {
         match self.keyed.take() {
             Some(keyed) => keyed.park(Parked::System(self)).await,
-            None => self.tx.end("COMMIT").await?,
+            None => self.tx.commit().await?,
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join};
 use tokio::sync::Mutex;
 use tokio_postgres::{CancelToken, NoTls};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::pool::Conn;
@@ -61,17 +63,23 @@ enum Opening {
 pub(super) struct Tx {
     conn: Option<Conn>,
     mode: Mode,
+    /// What is to be done once it is committed.
+    then: std::sync::Mutex<Vec<BoxFuture<'static, ()>>>,
 }
 
 impl Tx {
     /// A transaction that begins with these statements.
     pub(super) fn transaction(conn: Conn, begin: String) -> Self {
-        Self { conn: Some(conn), mode: Mode::Transaction(Mutex::new(Opening::Due(begin))) }
+        Self::on(conn, Mode::Transaction(Mutex::new(Opening::Due(begin))))
     }
 
     /// Reads that each see this tenant's rows, without a transaction around them: see [`Walled`](super::walled::Walled).
     pub(super) fn statements(conn: Conn, tenant: Uuid) -> Self {
-        Self { conn: Some(conn), mode: Mode::Statements { tenant, running: AtomicUsize::new(0) } }
+        Self::on(conn, Mode::Statements { tenant, running: AtomicUsize::new(0) })
+    }
+
+    fn on(conn: Conn, mode: Mode) -> Self {
+        Self { conn: Some(conn), mode, then: std::sync::Mutex::default() }
     }
 
     fn conn(&self) -> Result<&AsyncPgConnection> {
@@ -167,7 +175,36 @@ impl Tx {
         }
     }
 
-    pub(super) async fn end(mut self, how: &str) -> Result<()> {
+    /// Does what must not be done before others can see what was written: see [`commit`](Self::commit).
+    pub(super) fn after_commit(&self, then: impl Future<Output = ()> + Send + 'static) {
+        self.then.lock().unwrap_or_else(PoisonError::into_inner).push(then.boxed());
+    }
+
+    /// Makes everything that was written last, and then does what comes after it. Whoever waits for this may go away: once
+    /// begun, both go on to their end. Where nobody knows whether PostgreSQL has committed, it is taken to have.
+    pub(super) async fn commit(mut self) -> Result<()> {
+        if matches!(self.mode, Mode::Statements { .. }) {
+            return self.end("COMMIT").await;
+        }
+        let then = std::mem::take(self.then.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let commit = async move {
+            let committed = self.end("COMMIT").await;
+            if matches!(committed, Ok(()) | Err(Error::Unavailable(_))) {
+                for then in then {
+                    then.await;
+                }
+            }
+            committed
+        };
+        tokio::spawn(commit.in_current_span()).await.map_err(Error::internal)?
+    }
+
+    /// Gives up everything that was written, and waits until it is so.
+    pub(super) async fn rollback(self) -> Result<()> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(mut self, how: &str) -> Result<()> {
         if self.is_idle() {
             self.conn = None;
             return Ok(());

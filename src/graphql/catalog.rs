@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationType, SelectionSet};
-use serde_json::value::to_raw_value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -12,6 +11,7 @@ use crate::graphql::Engine;
 use crate::graphql::answer::{Answer, Data};
 use crate::graphql::operation::{Operation, each_field};
 use crate::services::catalog::Question;
+use crate::telemetry::metrics::CacheOutcome;
 
 /// The fields of `Query` that read the catalog: many products, and one.
 const LIST: &str = "products";
@@ -66,10 +66,10 @@ fn is_visitor(caller: &Caller) -> bool {
     !caller.is_staff() && caller.scopes.is_none() && !caller.owes_second_factor
 }
 
-/// The hash of all that decides on the answer, beside the catalog: also which program gives it, because replicas of two may
-/// run side by side.
+/// The hash of all that decides on the answer, beside the catalog: also which program gives it (see `build.rs`), because
+/// replicas of two may run side by side.
 fn question(operation: &Operation) -> Option<Question> {
-    let mut hash = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
+    let mut hash = Sha256::new_with_prefix(env!("MERCATO_SOURCES"));
     hash.update(operation.document.hash);
     hash.update(operation.name.as_deref().unwrap_or_default());
     // No name holds what ends it here.
@@ -107,22 +107,24 @@ impl Engine {
     pub(super) async fn inquire(&self, inquiry: Inquiry, caller: Caller, operation: Operation) -> Answer {
         let catalog = &self.services.catalog;
         let Inquiry { tenant, question, is_list } = inquiry;
+        let metrics = &self.services.metrics;
         let Some(place) = catalog.place(tenant, question).await else {
+            metrics.catalog_asked(CacheOutcome::Bypass);
             return self.run(Arc::clone(&self.services), caller, operation).await.into();
         };
-        let kept = catalog.find(&place, is_list).await;
-        self.services.metrics.catalog_asked(kept.is_some());
-        if let Some(answer) = kept {
+        if let Some(answer) = catalog.find(&place, is_list).await {
+            metrics.catalog_asked(CacheOutcome::Hit);
             return Answer { data: Data::Kept(answer), ..Answer::default() };
         }
+        metrics.catalog_asked(CacheOutcome::Miss);
         let response = self.run(Arc::clone(&self.services), caller, operation).await;
-        let written = to_raw_value(&response.data).ok().filter(|_| response.errors.is_empty());
-        let Some(written) = written else {
+        if !response.errors.is_empty() {
             return response.into();
-        };
-        let written = Arc::from(written);
-        catalog.keep(place, &written, is_list).await;
-        Answer { data: Data::Kept(written), ..Answer::from(response) }
+        }
+        match catalog.keep(place, &response.data, is_list).await {
+            Some(kept) => Answer { data: Data::Kept(kept), ..Answer::from(response) },
+            None => response.into(),
+        }
     }
 }
 

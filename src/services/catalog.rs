@@ -5,17 +5,18 @@
 //! nothing has to be looked for and thrown away:
 //!
 //! - An answer is made from what the database says after the version was asked for, so it is never older than its version.
-//! - The replica that made a change goes by the new version at once, the others after [`TRUSTED`] at most.
+//! - The replica that made a change goes by the new version at once, the others within [`TRUSTED`].
+//! - No replica goes back to a version before the last one it knew, should Redis have forgotten the last.
 //! - Without Redis nobody knows the version, and nothing that is kept is used. A change that Redis could not be told of is
-//!   made known before this replica uses anything again.
+//!   told until it is heard; meanwhile this replica uses nothing that is kept of the shop.
 //! - Redis forgets a version after [`KEPT`], so nothing is used for longer, whatever happens.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use moka::ops::compute::Op;
 use moka::sync::Cache;
 use quick_cache::Weighter;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -28,7 +29,10 @@ const KEPT: Duration = Duration::from_mins(5);
 /// How long this replica goes by the version that it saw. Other replicas' changes are seen that much later.
 const TRUSTED: Duration = Duration::from_millis(200);
 
-/// How many shops' versions are remembered.
+/// How long a change that Redis could not be told of waits until it is tried again.
+const RETRIED: Duration = Duration::from_millis(200);
+
+/// Of how many shops it is remembered what is known.
 const SHOPS: u64 = 100_000;
 
 /// About what an entry takes in memory beside the answer's text, in bytes.
@@ -37,8 +41,8 @@ const OVERHEAD: usize = 160;
 /// The longest answer that is kept, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// How many answers of a shop Redis keeps. With the longest, that is six megabytes.
-const SHARED: usize = 100;
+/// How many answers of a shop Redis keeps.
+const MOST_SHARED: usize = 100;
 
 /// What is asked of a catalog, and how: the SHA-256 of all that decides on the answer.
 pub type Question = [u8; 32];
@@ -61,28 +65,82 @@ impl Weighter<Place, Arc<RawValue>> for Bytes {
     }
 }
 
+/// What this replica knows of a shop's catalog.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// The last version, as far as this replica has heard; 0 while it has not.
+    version: Version,
+    /// When Redis was asked for it.
+    asked: Option<Instant>,
+    /// How many changes were made here, and how many of them Redis was told of.
+    changes: u64,
+    told: u64,
+}
+
+impl Known {
+    const fn is_untold(&self) -> bool {
+        self.told < self.changes
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.asked.is_some_and(|asked| asked.elapsed() < TRUSTED)
+    }
+
+    /// What is known after Redis, when it was asked, named this version and was told of so many changes. Answers may come in
+    /// another order than they were given.
+    fn after(self, version: Version, asked: Instant, told: u64) -> Self {
+        let told = self.told.max(told.min(self.changes));
+        if version < self.version {
+            return Self { told, ..self };
+        }
+        Self { version, asked: self.asked.max(Some(asked)), told, ..self }
+    }
+}
+
+/// How much this replica may still hand to Redis. Anybody can ask for lists that nobody asked for before, and Redis has other
+/// things to keep.
+#[derive(Debug)]
+struct Allowance {
+    bytes: u64,
+    since: Instant,
+    left: u64,
+}
+
+impl Allowance {
+    /// Takes so many bytes of what may be handed over in the time that Redis keeps it.
+    fn take(&mut self, bytes: usize, now: Instant) -> bool {
+        if now.duration_since(self.since) >= KEPT {
+            (self.since, self.left) = (now, self.bytes);
+        }
+        let left = u64::try_from(bytes).ok().and_then(|bytes| self.left.checked_sub(bytes));
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
+}
+
 /// The answers that are kept. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Catalog {
     redis: Redis,
-    versions: Cache<Uuid, Version>,
-    /// Shops whose changes Redis could not be told of.
-    untold: Cache<Uuid, ()>,
+    known: Cache<Uuid, Known>,
     /// Not moka, because this is on the way of most requests: finding an answer here costs so much less that all that a
     /// request costs falls by a quarter.
     answers: Arc<quick_cache::sync::Cache<Place, Arc<RawValue>, Bytes>>,
+    allowance: Arc<Mutex<Allowance>>,
     is_on: bool,
 }
 
 impl Catalog {
-    /// Keeps nothing yet, and later on so many bytes in memory; with 0, nothing anywhere.
+    /// Keeps nothing yet, and later on so many bytes in memory, and hands as many to Redis in five minutes; with 0, nothing
+    /// anywhere.
     #[must_use]
     pub fn new(redis: Redis, bytes: u64) -> Self {
-        let about = usize::try_from(bytes / 1024).unwrap_or(usize::MAX);
+        // Few enough that each of the parts into which it is divided for many cores holds some of the longest.
+        let about = usize::try_from(bytes).unwrap_or(usize::MAX) / (LONGEST / 8);
         let answers = Arc::new(quick_cache::sync::Cache::with_weighter(about, bytes, Bytes));
-        let versions = Cache::builder().max_capacity(SHOPS).time_to_live(TRUSTED).build();
-        let untold = Cache::builder().time_to_live(KEPT).build();
-        Self { redis, versions, untold, answers, is_on: bytes > 0 }
+        let known = Cache::builder().max_capacity(SHOPS).time_to_live(KEPT).build();
+        let allowance = Arc::new(Mutex::new(Allowance { bytes, since: Instant::now(), left: bytes }));
+        Self { redis, known, answers, allowance, is_on: bytes > 0 }
     }
 
     /// Where the answer to a question is, or is to be kept: to be asked for before the answer is made. None when nobody knows
@@ -91,12 +149,13 @@ impl Catalog {
         if !self.is_on {
             return None;
         }
-        let version = match self.versions.get(&tenant) {
-            Some(version) => version,
-            None if self.untold.contains_key(&tenant) => self.changed(tenant).await?,
-            None => self.learn(tenant, self.redis.catalog_version(tenant, KEPT).await.ok()?),
-        };
-        Some(Place { tenant, version, question })
+        let mut known = self.known.get(&tenant).unwrap_or_default();
+        if !known.is_trusted() && !known.is_untold() {
+            let asked = Instant::now();
+            let version = self.redis.catalog_version(tenant, known.version, KEPT).await.ok()?;
+            known = self.learn(tenant, |known| known.after(version, asked, 0));
+        }
+        (!known.is_untold()).then_some(Place { tenant, version: known.version, question })
     }
 
     /// The answer that is kept there; of lists also what another replica keeps.
@@ -110,44 +169,66 @@ impl Catalog {
         }
         let found = self.redis.catalog_answer(place.tenant, place.version, &place.question).await.ok().flatten()?;
         // What others may write to is not taken at its word.
-        let answer: Arc<RawValue> = RawValue::from_string(String::from_utf8(found).ok()?).ok()?.into();
+        let found = String::from_utf8(found).ok().filter(|found| found.starts_with('{') && found.len() <= LONGEST)?;
+        let answer: Arc<RawValue> = RawValue::from_string(found).ok()?.into();
         self.answers.insert(*place, Arc::clone(&answer));
         Some(answer)
     }
 
-    /// Keeps an answer, unless it is too long; a list also for other replicas.
-    pub async fn keep(&self, place: Place, answer: &Arc<RawValue>, is_list: bool) {
-        if answer.get().len() > LONGEST {
-            return;
-        }
-        self.answers.insert(place, Arc::clone(answer));
-        if is_list {
+    /// Keeps an answer, a list also for other replicas. Returns it as it is kept; none if it is too long for that.
+    pub async fn keep(&self, place: Place, answer: &impl Serialize, is_list: bool) -> Option<Arc<RawValue>> {
+        let answer = written(answer)?;
+        self.answers.insert(place, Arc::clone(&answer));
+        let (text, now) = (answer.get(), Instant::now());
+        if is_list && self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take(text.len(), now) {
             let Place { tenant, version, question } = place;
             // When Redis is gone, which it says itself, the answer stays with this replica.
-            let _ = self.redis.keep_catalog_answer(tenant, version, &question, answer.get(), SHARED).await;
+            let _ = self.redis.keep_catalog_answer(tenant, version, &question, text, MOST_SHARED).await;
         }
+        Some(answer)
     }
 
-    /// Lets go of what was kept of a shop's catalog, here and elsewhere, because that was changed. Answers the new version, if
-    /// Redis could be told.
-    pub async fn changed(&self, tenant: Uuid) -> Option<Version> {
-        let Ok(version) = self.redis.catalog_changed(tenant, KEPT).await else {
-            self.untold.insert(tenant, ());
-            self.versions.invalidate(&tenant);
-            return None;
-        };
-        self.untold.invalidate(&tenant);
-        Some(self.learn(tenant, version))
-    }
-
-    /// Remembers a version, unless a later one has become known meanwhile. Answers the later one.
-    fn learn(&self, tenant: Uuid, version: Version) -> Version {
-        let later = self.versions.entry(tenant).and_compute_with(|known| match known {
-            Some(known) if *known.value() > version => Op::Nop,
-            _ => Op::Put(version),
+    /// Lets go of what was kept of a shop's catalog, here and elsewhere, because that was changed.
+    pub async fn changed(&self, tenant: Uuid) {
+        if !self.is_on {
+            return;
+        }
+        self.learn(tenant, |known| Known { changes: known.changes + 1, ..known });
+        if self.tell(tenant).await {
+            return;
+        }
+        let (catalog, begun) = (self.clone(), Instant::now());
+        tokio::spawn(async move {
+            let is_untold = || catalog.known.get(&tenant).is_some_and(|known| known.is_untold());
+            while begun.elapsed() < KEPT && is_untold() && !catalog.tell(tenant).await {
+                tokio::time::sleep(RETRIED).await;
+            }
         });
-        later.into_entry().map_or(version, moka::Entry::into_value)
     }
+
+    /// Tells Redis of the changes that were made here so far. False when it could not be told.
+    async fn tell(&self, tenant: Uuid) -> bool {
+        let (known, asked) = (self.known.get(&tenant).unwrap_or_default(), Instant::now());
+        let Ok(version) = self.redis.catalog_changed(tenant, known.version, KEPT).await else { return false };
+        self.learn(tenant, |now| now.after(version, asked, known.changes));
+        true
+    }
+
+    /// Changes what is known of a shop, and answers it.
+    fn learn(&self, tenant: Uuid, change: impl FnOnce(Known) -> Known) -> Known {
+        let entry = self.known.entry(tenant);
+        entry.and_upsert_with(|known| change(known.map_or_else(Known::default, moka::Entry::into_value))).into_value()
+    }
+}
+
+/// An answer as JSON, unless it is too long.
+fn written(answer: &impl Serialize) -> Option<Arc<RawValue>> {
+    let mut room = vec![0; LONGEST];
+    let mut rest = room.as_mut_slice();
+    serde_json::to_writer(&mut rest, answer).ok()?;
+    let left = rest.len();
+    room.truncate(LONGEST - left);
+    Some(RawValue::from_string(String::from_utf8(room).ok()?).ok()?.into())
 }
 
 #[cfg(test)]
@@ -155,13 +236,59 @@ mod tests {
     use super::*;
 
     /// What was asked before a change may be answered after it.
+    #[test]
+    fn a_later_version_stays() {
+        let (early, late) = (Instant::now(), Instant::now() + TRUSTED);
+        let known = Known::default().after(5, late, 0);
+        for (version, asked, expected) in [(3, early, (5, late)), (5, early, (5, late)), (7, early, (7, late))] {
+            let known = known.after(version, asked, 0);
+            assert_eq!((known.version, known.asked), (expected.0, Some(expected.1)), "{version}");
+        }
+    }
+
+    /// Whoever was told of two changes does not know of the third.
+    #[test]
+    fn changes_are_untold_until_each_was_told() {
+        let now = Instant::now();
+        let mut known = Known { changes: 3, ..Known::default() };
+        for (told, is_untold) in [(0, true), (2, true), (3, false), (1, false)] {
+            known = known.after(1, now, told);
+            assert_eq!(known.is_untold(), is_untold, "{told}");
+        }
+        // Told by somebody who knew more, of what was forgotten since.
+        assert!(Known { changes: known.changes + 1, ..known }.is_untold());
+        let forgetful = Known::default().after(1, now, 3);
+        assert!(Known { changes: 1, ..forgetful }.is_untold());
+    }
+
+    #[test]
+    fn redis_is_handed_so_much_in_its_time() {
+        let since = Instant::now();
+        let mut allowance = Allowance { bytes: 100, since, left: 100 };
+        let takes =
+            [(60, 0, true), (50, 1, false), (40, 299, true), (1, 299, false), (100, 300, true), (1, 301, false)];
+        for (bytes, seconds, is_allowed) in takes {
+            let now = since + Duration::from_secs(seconds);
+            assert_eq!(allowance.take(bytes, now), is_allowed, "{bytes} after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn answers_that_are_too_long_are_not_written() {
+        let of = |length: usize| written(&"x".repeat(length - 2)).map(|answer| answer.get().len());
+        assert_eq!((of(10), of(LONGEST), of(LONGEST + 1)), (Some(10), Some(LONGEST), None));
+    }
+
+    /// On many cores there are many parts, and an answer must fit into one.
     #[tokio::test]
-    async fn a_later_version_stays() {
-        let catalog = Catalog::new(Redis::new("redis://127.0.0.1:1").unwrap(), 1 << 20);
-        let (tenant, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        assert_eq!(
-            [(tenant, 5), (tenant, 3), (tenant, 7), (other, 1)].map(|(id, version)| catalog.learn(id, version)),
-            [5, 5, 7, 1]
-        );
+    async fn the_longest_answers_are_kept() {
+        let catalog = Catalog::new(Redis::new("redis://127.0.0.1:1").unwrap(), 12 << 20);
+        let answer = written(&"x".repeat(LONGEST - 2)).unwrap();
+        let places = (0..40).map(|n| Place { tenant: Uuid::nil(), version: 1, question: [n; 32] }).collect::<Vec<_>>();
+        for place in &places {
+            catalog.answers.insert(*place, Arc::clone(&answer));
+        }
+        assert_eq!(places.iter().filter(|&place| catalog.answers.get(place).is_some()).count(), places.len());
+        assert!(catalog.answers.weight() >= 40 * LONGEST as u64);
     }
 }

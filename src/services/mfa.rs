@@ -134,8 +134,8 @@ pub async fn disable(services: &Services, caller: &Caller, code: &str) -> Result
         return Err(Error::field("code", "is wrong, or was used already"));
     }
     let user = mfa::disable(&tx, id).await?.ok_or_else(none)?;
+    services.access_changed(&tx, id);
     tx.commit().await?;
-    services.access_changed(tenant, id).await;
     services.limits.forgive(&guesses_key(tenant, id)).await;
     Ok(user)
 }

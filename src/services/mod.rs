@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use crate::clients::redis::Redis;
 use crate::clients::stripe::{Stripe, WebhookSecrets};
-use crate::db::Db;
+use crate::db::{Db, TenantTx};
 use crate::domain::orders::OrderStatus;
 use crate::domain::sources::SharedSources;
 use crate::services::access::Access;
@@ -107,33 +107,29 @@ impl Services {
     }
 }
 
-/// What comes after a commit: see [`Db::after_commit`].
+/// What is to come after a commit: see [`TenantTx::after_commit`].
 impl Services {
     /// Wakes the background jobs: there is something to do.
-    pub async fn wake_jobs(&self) {
+    pub fn wake_jobs(&self, tx: &TenantTx) {
         let work = Arc::clone(&self.work);
-        self.db.after_commit(async move { work.notify_one() }).await;
+        tx.after_commit(async move { work.notify_one() });
     }
 
     /// Tells all replicas that a user's access was changed.
-    pub async fn access_changed(&self, tenant: Uuid, user: Uuid) {
-        let access = self.access.clone();
-        self.db.after_commit(async move { access.changed(tenant, user).await }).await;
+    pub fn access_changed(&self, tx: &TenantTx, user: Uuid) {
+        let (access, tenant) = (self.access.clone(), tx.tenant_id());
+        tx.after_commit(async move { access.changed(tenant, user).await });
     }
 
     /// Lets go, on all replicas, of what was kept of a shop's catalog.
-    pub async fn catalog_changed(&self, tenant: Uuid) {
-        let catalog = self.catalog.clone();
-        let tell = async move {
-            // Without Redis nobody can be told, and nobody uses what is kept.
-            let _ = catalog.changed(tenant).await;
-        };
-        self.db.after_commit(tell).await;
+    pub fn catalog_changed(&self, tx: &TenantTx) {
+        let (catalog, tenant) = (self.catalog.clone(), tx.tenant_id());
+        tx.after_commit(async move { catalog.changed(tenant).await });
     }
 
     /// Counts an order that has come into this state.
-    pub async fn order_became(&self, tenant: Uuid, status: OrderStatus) {
-        let metrics = self.metrics.clone();
-        self.db.after_commit(async move { metrics.order_became(tenant, status) }).await;
+    pub fn order_became(&self, tx: &TenantTx, status: OrderStatus) {
+        let (metrics, tenant) = (self.metrics.clone(), tx.tenant_id());
+        tx.after_commit(async move { metrics.order_became(tenant, status) });
     }
 }

@@ -45,8 +45,8 @@ pub async fn create(services: &Services, caller: &Caller, new: NewOrder) -> Resu
         items,
     };
     let order = orders::insert(&tx, order).await?;
+    services.order_became(&tx, order.status);
     tx.commit().await?;
-    services.order_became(caller.tenant()?.id, order.status).await;
     Ok(order)
 }
 
@@ -71,9 +71,9 @@ pub async fn set_status(services: &Services, caller: &Caller, id: Uuid, to: Orde
     if from == OrderStatus::Pending || to == OrderStatus::Cancelled {
         refunds::let_go(services, &tx, &order).await?;
     }
+    services.wake_jobs(&tx);
+    services.order_became(&tx, to);
     tx.commit().await?;
-    services.wake_jobs().await;
-    services.order_became(caller.tenant()?.id, to).await;
     Ok(order)
 }
 

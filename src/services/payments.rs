@@ -179,8 +179,8 @@ async fn record(
         payment_tasks::add(&tx, order.id).await?;
     }
     let payment = payments::find(&tx, payment.id).await?.ok_or_else(payments::vanished)?;
+    services.wake_jobs(&tx);
     tx.commit().await?;
-    services.wake_jobs().await;
     if order_left { Err(not_payable(&order)) } else { Ok(Some(payment)) }
 }
 
@@ -249,9 +249,8 @@ pub async fn receive(services: &Services, request_id: RequestId, signature: &str
         return tx.rollback().await;
     }
     apply(services, &tx, located.order_id, &subject.intent, &subject.fact).await?;
-    tx.commit().await?;
-    services.wake_jobs().await;
-    Ok(())
+    services.wake_jobs(&tx);
+    tx.commit().await
 }
 
 /// Applies what Stripe says of an intent: the one way in which a payment changes, for webhooks, retries and the sweeper
@@ -324,7 +323,7 @@ async fn capture(
             let paid = payments::save(tx, paid).await?;
             if order.status == OrderStatus::Pending {
                 orders::set_status(tx, order.id, OrderStatus::Paid).await?;
-                services.metrics.order_became(tx.tenant_id(), OrderStatus::Paid);
+                services.order_became(tx, OrderStatus::Paid);
             }
             Ok(paid)
         }

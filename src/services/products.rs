@@ -16,11 +16,10 @@ pub async fn create(services: &Services, caller: &Caller, new: NewProduct) -> Re
     validation::check_beside(check_price(caller, Some(new.price)), &new)?;
     let (quantity, threshold) = (new.quantity, new.threshold);
     let tx = services.db.tenant(caller).await?;
-    let tenant = tx.tenant_id();
     let product = products::insert(&tx, services.sources.id(), new).await?;
     inventory::open(&tx, services.sources.id(), product.id, quantity, threshold).await?;
+    services.catalog_changed(&tx);
     tx.commit().await?;
-    services.catalog_changed(tenant).await;
     Ok(product)
 }
 
@@ -34,10 +33,9 @@ pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: Pro
         return Err(Error::Forbidden("taking a product off sale needs the role ADMIN"));
     }
     let tx = services.db.tenant(caller).await?;
-    let tenant = tx.tenant_id();
     let product = products::update(&tx, id, changes).await?.ok_or(Error::not_found_at("Product", "id"))?;
+    services.catalog_changed(&tx);
     tx.commit().await?;
-    services.catalog_changed(tenant).await;
     Ok(product)
 }
 

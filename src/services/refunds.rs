@@ -130,8 +130,8 @@ pub async fn create(
     }
     let owed = Owed { intent, amount: Some(amount), reason: RefundReason::Requested, note };
     let refund = owe(services, &tx, &payment, owed).await?;
+    services.wake_jobs(&tx);
     tx.commit().await?;
-    services.wake_jobs().await;
     Ok(refund)
 }
 

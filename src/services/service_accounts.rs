@@ -133,8 +133,8 @@ pub async fn revoke(services: &Services, caller: &Caller, id: Uuid) -> Result<Se
     let tx = services.db.tenant(caller).await?;
     still_admin(&tx, caller).await?;
     let account = service_accounts::revoke(&tx, id).await?.ok_or(Error::not_found_at("ServiceAccount", "id"))?;
-    tx.commit().await?;
     let known = services.service_accounts.clone();
-    services.db.after_commit(async move { known.forget_all() }).await;
+    tx.after_commit(async move { known.forget_all() });
+    tx.commit().await?;
     Ok(account)
 }

@@ -100,9 +100,8 @@ pub async fn end(services: &Services, caller: &Caller, everywhere: bool) -> Resu
     }
     let tx = services.db.tenant(caller).await?;
     users::end_access(&tx, user).await?;
-    tx.commit().await?;
-    services.access_changed(tenant, user).await;
-    Ok(())
+    services.access_changed(&tx, user);
+    tx.commit().await
 }
 
 async fn end_one(services: &Services, tenant: Uuid, id: Uuid) -> Result<(), RedisGone> {

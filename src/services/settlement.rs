@@ -144,8 +144,8 @@ async fn expire(services: &Services, caller: &Caller, order_id: Uuid) -> Result<
     }
     orders::set_status(&tx, order.id, OrderStatus::Cancelled).await?;
     inventory::give_back(&tx, order.id).await?;
+    services.order_became(&tx, OrderStatus::Cancelled);
     tx.commit().await?;
-    services.metrics.order_became(caller.tenant()?.id, OrderStatus::Cancelled);
     tracing::info!(%order_id, "an unpaid order expired");
     Ok(())
 }

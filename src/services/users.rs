@@ -47,8 +47,8 @@ pub async fn update(services: &Services, caller: &Caller, id: Uuid, changes: Use
         return Err(Error::field(field, "this is the shop's last active admin; make another one first"));
     }
     let user = users::update(&tx, id, changes).await?.ok_or(Error::not_found_at("User", "id"))?;
+    services.access_changed(&tx, id);
     tx.commit().await?;
-    services.access_changed(user.tenant_id, id).await;
     Ok(user)
 }
 
@@ -74,8 +74,8 @@ pub async fn change_password(services: &Services, caller: &Caller, change: Passw
     let new = services.passwords.hash(change.new_password).await?;
     let tx = services.db.tenant(caller).await?;
     let user = users::replace_password(&tx, id, checked.ok_or_else(wrong)?, new).await?.ok_or_else(wrong)?;
+    services.access_changed(&tx, id);
     tx.commit().await?;
-    services.access_changed(user.tenant_id, id).await;
     Ok(user)
 }
 

@@ -26,6 +26,17 @@ pub enum Operation {
     Mutation,
 }
 
+/// What came of asking a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheOutcome {
+    /// It had the answer.
+    Hit,
+    /// It had not.
+    Miss,
+    /// It could not be used: it is switched off, or Redis is gone.
+    Bypass,
+}
+
 /// What somebody gives to show who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
@@ -123,7 +134,10 @@ impl Metrics {
             &["proof", "outcome"],
         )?;
         let cache_requests = IntCounterVec::new(
-            Opts::new("cache_requests_total", "Questions that a cache was asked, by whether it had the answer."),
+            Opts::new(
+                "cache_requests_total",
+                "Questions to a cache, by whether it had the answer, or could not be used.",
+            ),
             &["cache", "outcome"],
         )?;
         let pool_connections = IntGaugeVec::new(
@@ -195,9 +209,14 @@ impl Metrics {
         self.authentication_attempts.with_label_values(&[proof.as_str(), outcome.as_str()]).inc();
     }
 
-    /// What is kept of catalogs was asked for an answer, and had it or not.
-    pub fn catalog_asked(&self, is_hit: bool) {
-        self.cache_requests.with_label_values(&["catalog", if is_hit { "hit" } else { "miss" }]).inc();
+    /// What is kept of catalogs was to be asked for an answer.
+    pub fn catalog_asked(&self, found: CacheOutcome) {
+        let outcome = match found {
+            CacheOutcome::Hit => "hit",
+            CacheOutcome::Miss => "miss",
+            CacheOutcome::Bypass => "bypass",
+        };
+        self.cache_requests.with_label_values(&["catalog", outcome]).inc();
     }
 
     /// How busy the pool is now. To be called before [`Self::render`].

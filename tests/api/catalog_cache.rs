@@ -2,12 +2,20 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::body::Body;
+use axum::http::Request;
 use futures_util::future::join_all;
+use mercato::app::{self, App};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 use uuid::Uuid;
 
+use crate::support::clients::abandoned_after;
 use crate::support::counter::Counter;
+use crate::support::database::variable;
+use crate::support::expect::until;
+use crate::support::redis_line::RedisLine;
 use crate::support::{As, Shop, TestDatabase, TestServer, answer};
 
 const LIST: &str = "{ products(first: 50, sort: {field: NAME}) { nodes { id name price { amount } } totalCount } }";
@@ -69,13 +77,15 @@ async fn what_visitors_are_shown_is_asked_of_the_database_once() {
         };
         assert_eq!(counter.of_work(read).await, 0);
     }
-    let asked = answer(server.request(Method::GET, "/metrics", &As::Nobody)).await.body.to_string();
     for outcome in ["hit", "miss"] {
-        assert!(
-            asked.contains(&format!(r#"cache_requests_total{{cache=\"catalog\",outcome=\"{outcome}\"}}"#)),
-            "{asked}"
-        );
+        assert_counted(&server, outcome).await;
     }
+}
+
+async fn assert_counted(server: &TestServer, outcome: &str) {
+    let counted = answer(server.request(Method::GET, "/metrics", &As::Nobody)).await.body.to_string();
+    let name = format!(r#"cache_requests_total{{cache=\"catalog\",outcome=\"{outcome}\"}}"#);
+    assert!(counted.contains(&name), "{counted}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +186,7 @@ async fn replicas_share_lists_and_changes() {
 
     rename(&there, &shop, id, "Renamed there").await;
     assert_eq!(names(&there, &shop.customer).await, ["Renamed there"]);
-    while names(&here, &shop.customer).await != ["Renamed there"] {}
+    until("the other replica sees it", async || names(&here, &shop.customer).await == ["Renamed there"]).await;
     assert_eq!(name(&here, &shop.shopper, id).await.as_deref(), Some("Renamed there"));
 }
 
@@ -197,7 +207,65 @@ async fn without_redis_or_when_switched_off_nothing_is_kept() {
         rename_secretly(&server.database, id, "Secretly").await;
         assert_eq!(names(&server, &shop.customer).await, ["Secretly"]);
         assert_eq!(name(&server, &shop.shopper, id).await.as_deref(), Some("Secretly"));
+        assert_counted(&server, "bypass").await;
     }
+}
+
+/// A change that is made while Redis is gone is heard of by everybody once it is back, without being asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_redis_did_not_hear_of_is_told_later() {
+    let there = TestServer::start().await;
+    let line = RedisLine::new();
+    let here = TestServer::on_database(there.database.clone(), |config| config.redis_url = (*line.url).into()).await;
+    let shop = there.shop("flaky").await;
+    let id = shop.product(&there, "A", "1.00", 5).await;
+    for server in [&here, &there] {
+        assert_eq!(names(server, &shop.customer).await, ["Product A"]);
+    }
+    line.cut();
+    rename(&here, &shop, id, "Renamed").await;
+    assert_eq!(names(&here, &shop.customer).await, ["Renamed"], "whoever made the change knows of it");
+    assert_eq!(names(&there, &shop.customer).await, ["Product A"], "the other one goes by what Redis knows");
+    line.mend();
+    until("the other replica sees it", async || names(&there, &shop.customer).await == ["Renamed"]).await;
+    assert_eq!(name(&there, &shop.shopper, id).await.as_deref(), Some("Renamed"));
+    // And what is kept is used again.
+    until("what is kept is used", async || {
+        names(&here, &shop.customer).await;
+        rename_secretly(&here.database, id, "Secretly").await;
+        let seen = names(&here, &shop.customer).await;
+        rename_secretly(&here.database, id, "Renamed").await;
+        seen == ["Renamed"]
+    })
+    .await;
+}
+
+/// Whenever a merchant's connection ends, either nothing was changed, or visitors see it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_is_told_though_the_merchant_goes_away() {
+    let server = TestServer::start().await;
+    let shop = server.shop("hasty").await;
+    let id = shop.product(&server, "A", "1.00", 5).await;
+    let config = server.database.config();
+    let router = App::build(&config, app::services(&config).expect("the services"), None).expect("the app").router();
+    let As::Token(token) = &shop.merchant else { panic!("logged in") };
+    let (mut changed, mut abandoned, mut last) = (0, 0, name(&server, &shop.merchant, id).await);
+    for round in 0..120 {
+        let body = json!({"query": UPDATE, "variables": {"id": id, "name": format!("Number {round}")}}).to_string();
+        let request = Request::post("/graphql").header("authorization", format!("Bearer {token}"));
+        let request = request.header("content-type", "application/json").body(Body::from(body)).expect("a request");
+        // What the visitor sees now is kept.
+        assert_eq!(name(&server, &shop.shopper, id).await, last);
+        if abandoned_after(round / 8, router.clone().oneshot(request)).await.is_none() {
+            abandoned += 1;
+        }
+        server.database.until_idle().await;
+        let now = name(&server, &shop.merchant, id).await;
+        changed += usize::from(now != last);
+        until("visitors see it", async || name(&server, &shop.shopper, id).await == now).await;
+        last = now;
+    }
+    assert!(abandoned > 0 && changed > 0, "{abandoned} abandoned, {changed} changed");
 }
 
 /// While visitors keep asking, on both replicas, for what is just being changed, whoever has made a change sees it.
@@ -234,14 +302,15 @@ async fn race_of_changes_and_visitors() {
     let (visits, ()) = tokio::join!(visitors, change);
     assert!(visits.iter().all(|&visits| visits > 0), "{visits:?}");
     for server in [&here, &there] {
-        while number(&names(server, &shop.customer).await[0]) != CHANGES {}
+        until("all replicas see it", async || number(&names(server, &shop.customer).await[0]) == CHANGES).await;
     }
 }
 
 /// More questions than are kept, and longer answers, push nothing out of place.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_questions_are_answered_and_take_little_room() {
-    let server = TestServer::start_with(|config| config.server.catalog_cache_bytes = 10_000).await;
+    const SHARED: usize = 10_000;
+    let server = TestServer::start_with(|config| config.server.catalog_cache_bytes = SHARED as u64).await;
     let shop = server.shop("curious").await;
     let id = shop.product(&server, "A", "1.00", 5).await;
     let search = "query($words: String!) { products(filter: {search: $words}) { nodes { name } } }";
@@ -251,7 +320,27 @@ async fn many_questions_are_answered_and_take_little_room() {
         let none = server.data(&shop.shopper, search, json!({"words": format!("nothing {n}")})).await;
         assert_eq!(none["products"]["nodes"], Value::Array(vec![]));
     }
+    let described = json!({"description": "long ".repeat(400)});
+    let described = server.rest(&shop.merchant, Method::PATCH, &format!("/products/{id}"), Some(described)).await;
+    assert_eq!(described.status, 200);
+    for n in 0..50 {
+        let aliases = (0..=n).map(|n| format!("d{n}: description")).collect::<Vec<_>>().join(" ");
+        let long = server.data(&shop.shopper, &format!("{{ products {{ nodes {{ {aliases} }} }} }}"), json!({})).await;
+        assert_eq!(long["products"]["nodes"][0].as_object().map(serde_json::Map::len), Some(n + 1));
+    }
+    let (answers, bytes) = shared(&shop).await;
+    assert!(answers > 0 && bytes <= SHARED, "{answers} answers, {bytes} bytes");
     rename(&server, &shop, id, "Production").await;
     let found = server.data(&shop.shopper, search, json!({"words": "production"})).await;
     assert_eq!(found["products"]["nodes"][0]["name"], "Production");
+    assert_eq!(shared(&shop).await.0, 1, "of a version that is over nothing is kept");
+}
+
+/// How many answers of a shop Redis keeps, and how many bytes they are.
+async fn shared(shop: &Shop) -> (usize, usize) {
+    let client = redis::Client::open(variable("REDIS_URL")).expect("a URL");
+    let mut redis = client.get_multiplexed_async_connection().await.expect("Redis");
+    let key = format!("mercato:{{{}}}:catalog", shop.id);
+    let kept: Vec<Vec<u8>> = redis::cmd("HVALS").arg(key).query_async(&mut redis).await.expect("what is kept");
+    (kept.len() - 1, kept.iter().map(Vec::len).sum())
 }

@@ -1,7 +1,6 @@
 //! What is around every request: its id, its log line, health and metrics, and how the process starts and stops.
 
 use std::process::{ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,6 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::support::database::{text_rows, variable};
+use crate::support::expect::until;
 use crate::support::shop::{ORDER_CREATE, PASSWORD, order_input};
 use crate::support::stripe::StandIn;
 use crate::support::{As, TestDatabase, TestServer, answer};
@@ -293,14 +293,6 @@ async fn sigterm_lets_a_running_request_finish() {
     assert_eq!((ordered.status, ordered.outcome()), (200, "OK"), "{:#}", ordered.body);
     let (status, _, errors) = serving.ended().await;
     assert!(status.success(), "{errors}");
-}
-
-async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition().await {
-        assert!(Instant::now() < deadline, "{what}, within ten seconds");
-        tokio::task::yield_now().await;
-    }
 }
 
 /// What a server that cannot start says, and that it does not succeed.

@@ -1,9 +1,6 @@
 //! Two shops on one connection, and clients that go away at any moment: no row, lock or transaction is left behind.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -14,7 +11,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::support::database::text_rows;
+use crate::support::clients::abandoned_after;
 use crate::support::shop::order_input;
 use crate::support::{As, Shop, TestServer};
 
@@ -83,21 +80,6 @@ impl Stall {
     }
 }
 
-/// Polls a future so many times before it is dropped, as the server does with the request of a client that is gone.
-async fn abandoned_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = polls;
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending if left == 0 => Poll::Ready(None),
-        Poll::Pending => {
-            left -= 1;
-            Poll::Pending
-        }
-    })
-    .await
-}
-
 async fn text(response: Response) -> String {
     let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
     String::from_utf8(bytes.to_vec()).expect("text")
@@ -136,26 +118,11 @@ async fn two_shops_share_one_connection_with_clients_that_go_away() {
         }
     }
     assert!(rounds < MOST_ROUNDS, "{finished} finished, {abandoned} abandoned; seed {SEED:#x}");
-    nothing_is_left_open(&server).await;
+    // Rollbacks of abandoned requests may still be on their way.
+    server.database.until_idle().await;
     for stall in &stalls {
         let response = router.clone().oneshot(stall.request(2)).await.expect("an answer");
         stall.check(&text(response).await);
         assert_eq!(server.database.violations(stall.shop.id).await, Vec::<String>::new());
-    }
-}
-
-/// Waits until the server's role has no transaction open: rollbacks of abandoned requests may still be on their way.
-async fn nothing_is_left_open(server: &TestServer) {
-    let superuser = server.database.as_superuser().await;
-    let open = "select state, query from pg_stat_activity
-        where datname = current_database() and usename = 'mercato_app' and xact_start is not null";
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        let left = text_rows(&superuser, open).await;
-        if left.is_empty() {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{left:?}");
-        tokio::task::yield_now().await;
     }
 }

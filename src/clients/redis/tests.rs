@@ -259,33 +259,59 @@ async fn versions_of_a_catalog_grow_and_answers_belong_to_one() {
     let server = Server::start();
     let redis = server.client();
     let (tenant, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-    let first = redis.catalog_version(tenant, TTL).await.unwrap();
-    assert_eq!(redis.catalog_version(tenant, TTL).await, Ok(first));
+    let first = redis.catalog_version(tenant, 0, TTL).await.unwrap();
+    assert_eq!(redis.catalog_version(tenant, first, TTL).await, Ok(first));
     redis.keep_catalog_answer(tenant, first, b"question", "answer", 2).await.unwrap();
     let asked = async |tenant, version| redis.catalog_answer(tenant, version, b"question").await.unwrap();
     assert_eq!(asked(tenant, first).await.as_deref(), Some(&b"answer"[..]));
     assert_eq!((asked(tenant, first + 1).await, asked(other, first).await), (None, None));
-    // There is room for two.
-    for question in [b"a", b"b", b"c"] {
-        redis.keep_catalog_answer(tenant, first, question, "answer", 2).await.unwrap();
+    // There is room for two, and whoever comes takes another one's place.
+    let key = format!("mercato:{{{tenant}}}:catalog");
+    let mut last_is_kept = false;
+    for question in 0..100_u32 {
+        redis.keep_catalog_answer(tenant, first, &question.to_be_bytes(), "answer", 2).await.unwrap();
+        let kept = redis.run(redis::cmd("HLEN").arg(&key)).await;
+        assert_eq!(kept, Ok(1 + 2.min(question + 2)), "the version, and two answers");
+        let last = redis.catalog_answer(tenant, first, &question.to_be_bytes()).await.unwrap();
+        last_is_kept |= question > 2 && last.is_some();
     }
-    let kept: usize = redis.run(redis::cmd("HLEN").arg(format!("mercato:{{{tenant}}}:catalog"))).await.unwrap();
-    assert_eq!(kept, 1 + 2, "the version, and two answers");
+    assert!(last_is_kept);
 
-    let second = redis.catalog_changed(tenant, TTL).await.unwrap();
+    let second = redis.catalog_changed(tenant, first, TTL).await.unwrap();
     assert!(second > first);
     redis.keep_catalog_answer(tenant, first, b"question", "too late", 2).await.unwrap();
     assert_eq!((asked(tenant, first).await, asked(tenant, second).await), (None, None));
     // Also when all is forgotten, and when two changes come in one microsecond.
     redis.run::<()>(&redis::cmd("FLUSHALL")).await.unwrap();
-    let third = redis.catalog_version(tenant, TTL).await.unwrap();
+    let third = redis.catalog_version(tenant, 0, TTL).await.unwrap();
     assert!(third > second);
     let mut last = third;
     for _ in 0..100 {
-        let next = redis.catalog_changed(tenant, TTL).await.unwrap();
+        let next = redis.catalog_changed(tenant, 0, TTL).await.unwrap();
         assert!(next > last, "{next} after {last}");
         last = next;
     }
-    let left: i64 = redis.run(redis::cmd("PTTL").arg(format!("mercato:{{{tenant}}}:catalog"))).await.unwrap();
+    let left: i64 = redis.run(redis::cmd("PTTL").arg(&key)).await.unwrap();
     assert!((1..=60_000).contains(&left), "{left}");
+    // An earlier state of Redis, from before the last version that somebody knows, or nonsense.
+    let known = last + 1_000_000_000;
+    let fourth = redis.catalog_version(tenant, known, TTL).await.unwrap();
+    assert!(fourth > known, "{fourth} after {known}");
+    redis.run::<()>(redis::cmd("HSET").arg(&key).arg("version").arg("nonsense")).await.unwrap();
+    assert!(redis.catalog_version(tenant, fourth, TTL).await.unwrap() > fourth);
+}
+
+/// What is kept of catalogs is the first to be left out, and nothing else fails for it.
+#[tokio::test]
+async fn redis_without_room_keeps_no_answers() {
+    const TTL: Duration = Duration::from_mins(1);
+    let server = Server::start();
+    let redis = server.client();
+    let tenant = Uuid::from_u128(1);
+    let version = redis.catalog_version(tenant, 0, TTL).await.unwrap();
+    redis.run::<()>(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1")).await.unwrap();
+    assert_eq!(redis.set("key", b"value", TTL).await, Err(RedisGone));
+    redis.breaker.close();
+    assert_eq!(redis.keep_catalog_answer(tenant, version, b"question", "answer", 2).await, Ok(()));
+    assert_eq!(redis.catalog_answer(tenant, version, b"question").await, Ok(None));
 }

@@ -6,6 +6,7 @@ use mercato::config::{self, Config};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use uuid::Uuid;
 
+use super::expect::until;
 use super::payments::SECRETS;
 
 /// A database of the test's own. It goes with the private server that `make test` stops at the end.
@@ -95,6 +96,14 @@ impl TestDatabase {
         let blocked = "select pid from pg_stat_activity
             where datname = current_database() and usename = 'mercato_app' and wait_event_type = 'Lock'";
         while text_rows(&superuser, blocked).await.len() < connections {}
+    }
+
+    /// Waits until the server's role has no transaction open.
+    pub async fn until_idle(&self) {
+        let superuser = self.as_superuser().await;
+        let open = "select pid from pg_stat_activity
+            where datname = current_database() and usename = 'mercato_app' and xact_start is not null";
+        until("no transaction is open", async || text_rows(&superuser, open).await.is_empty()).await;
     }
 
     /// The invariants that every race and crash must leave standing. No rows means that all hold.

@@ -1,11 +1,22 @@
 //! What tests expect of answers, in few words.
 
+use std::time::{Duration, Instant};
+
 use chrono::DateTime;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Answer, As, Shop, TestServer};
+
+/// Waits until something holds, which takes seconds at the most.
+pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "{what}, within twenty seconds");
+        tokio::task::yield_now().await;
+    }
+}
 
 impl Answer {
     /// Status and code of a REST failure. Its envelope must have the agreed fields, and no others.

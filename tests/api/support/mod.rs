@@ -1,5 +1,6 @@
 //! A server, a database and shops for tests.
 
+pub mod clients;
 pub mod counter;
 pub mod database;
 pub mod expect;
@@ -8,6 +9,7 @@ pub mod operations;
 pub mod payments;
 pub mod process;
 pub mod quotas;
+pub mod redis_line;
 pub mod samples;
 pub mod shop;
 pub mod stripe;
