@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, Selection, SelectionSet};
-use async_graphql::{ServerError, Value, Variables};
+use async_graphql::{ServerError, Value, Variables, value};
 
 /// How deep brackets may nest. `GraphiQL`'s introspection takes about fifteen levels.
 const MAX_NESTING: usize = 64;
@@ -226,7 +226,10 @@ pub fn missing_variable(operation: &OperationDefinition, variables: &Variables) 
     })?;
     let (name, required) = (&missing.node.name.node, &missing.node.var_type.node);
     let message = format!("Variable \"${name}\" of required type \"{required}\" was not provided.");
-    Some(ServerError::new(message, Some(missing.pos)))
+    let mut error = ServerError::new(message, Some(missing.pos));
+    let field = value!({"field": name.as_str(), "message": "is required"});
+    error.extensions.get_or_insert_default().set("details", value!({"fields": [field]}));
+    Some(error)
 }
 
 #[cfg(test)]
