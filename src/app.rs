@@ -15,7 +15,7 @@ use crate::clients::stripe::{Stripe, StripeSettings, WebhookSecrets};
 use crate::config::Config;
 use crate::db::Db;
 use crate::domain::sources::{SharedSources, SystemSources};
-use crate::graphql::{self, Engine};
+use crate::graphql::{self, Arguments, Engine};
 use crate::http::connection::{self, Patience};
 use crate::http::graphiql::{self, GraphiqlConfig};
 use crate::http::{self, HttpState, Settings};
@@ -58,8 +58,10 @@ impl App {
         graphiql: Option<GraphiqlConfig>,
     ) -> anyhow::Result<Arc<Self>> {
         let server = &config.server;
+        let schema = if server.introspection_enabled { graphql::schema() } else { graphql::reticent_schema() };
         let engine = Arc::new(Engine {
-            schema: if server.introspection_enabled { graphql::schema() } else { graphql::reticent_schema() },
+            arguments: Arguments::of(&schema)?,
+            schema,
             services: Arc::clone(&services),
             timeout: server.request_timeout,
         });

@@ -166,7 +166,12 @@ impl AuthMutation {
     /// Logs in with an e-mail address and a password. The answer does not tell which of them was wrong. Who has set up a second
     /// factor is answered with `mfaChallenge`, and goes on with `mfaVerify`.
     #[graphql(guard = "Access::Public")]
-    async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> async_graphql::Result<LoginPayload> {
+    async fn login(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The account's address and password, and the shop unless a header names it.")]
+        input: LoginInput,
+    ) -> async_graphql::Result<LoginPayload> {
         let request = ctx.request();
         let by_header = request.caller.tenant.as_ref().map(|tenant| TenantKey::Id(tenant.id));
         let tenant = input.tenant.map(|name| TenantKey::Subdomain(name.to_ascii_lowercase())).or(by_header);
@@ -176,7 +181,11 @@ impl AuthMutation {
 
     /// Exchanges a refresh token for the next one and a new access token.
     #[graphql(guard = "Access::Public")]
-    async fn token_refresh(&self, ctx: &Context<'_>, input: TokenRefreshInput) -> async_graphql::Result<LoginPayload> {
+    async fn token_refresh(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The refresh token that came last.")] input: TokenRefreshInput,
+    ) -> async_graphql::Result<LoginPayload> {
         let refreshed = sessions::refresh(&ctx.request().services, &input.refresh_token).await;
         LoginPayload::of(refreshed.map(Login::Done))
     }
@@ -186,7 +195,8 @@ impl AuthMutation {
     async fn logout(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default)] input: LogoutInput,
+        #[graphql(desc = "Whether other sessions end too; only this one does if nothing is said.", default)]
+        input: LogoutInput,
     ) -> async_graphql::Result<LogoutPayload> {
         let request = ctx.request();
         sessions::end(&request.services, &request.caller, input.everywhere).await?;
@@ -198,7 +208,7 @@ impl AuthMutation {
     async fn customer_register(
         &self,
         ctx: &Context<'_>,
-        input: CustomerRegisterInput,
+        #[graphql(desc = "What the new customer logs in with.")] input: CustomerRegisterInput,
     ) -> async_graphql::Result<CustomerRegisterPayload> {
         let request = ctx.request();
         let new = NewUser { email: input.email, password: input.password, role: Role::Customer };
@@ -210,7 +220,7 @@ impl AuthMutation {
     async fn password_change(
         &self,
         ctx: &Context<'_>,
-        input: PasswordChangeInput,
+        #[graphql(desc = "The present password, and the one from now on.")] input: PasswordChangeInput,
     ) -> async_graphql::Result<PasswordChangePayload> {
         let request = ctx.request();
         let PasswordChangeInput { current_password, new_password } = input;

@@ -11,7 +11,7 @@ use async_graphql::{Name, Value, Variables};
 use crate::domain::limits::Charge;
 use crate::domain::page::{DEFAULT_PAGE, MAX_OFFSET, MAX_PAGE};
 use crate::error::{Error, Result, whole_seconds};
-use crate::graphql::operation::{Operation, each_field};
+use crate::graphql::operation::{Operation, each_field, given};
 
 /// The most that an operation may cost.
 const MAX_COST: u32 = 5_000;
@@ -130,21 +130,10 @@ impl Pricing<'_> {
     /// A number that is given as an argument; less than nothing counts as nothing.
     fn argument(&self, field: &Field, name: &str) -> Option<u32> {
         let (_, value) = field.arguments.iter().find(|(argument, _)| argument.node == name)?;
-        let value = value.node.clone().into_const_with(|variable| self.variable(&variable).ok_or(()));
-        match value {
-            Ok(Value::Number(number)) => Some(u32::try_from(number.as_i64()?.max(0)).unwrap_or(u32::MAX)),
+        match *given(self.operation, self.variables, &value.node)? {
+            Value::Number(ref number) => Some(u32::try_from(number.as_i64()?.max(0)).unwrap_or(u32::MAX)),
             _ => None,
         }
-    }
-
-    fn variable(&self, name: &str) -> Option<Value> {
-        let given = self.variables.get(name).cloned();
-        let definitions = self.operation.variable_definitions.iter();
-        let default = || {
-            let definition = definitions.into_iter().find(|definition| definition.node.name.node == name)?;
-            Some(definition.node.default_value.as_ref()?.node.clone())
-        };
-        given.or_else(default)
     }
 }
 

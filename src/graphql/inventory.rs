@@ -129,6 +129,7 @@ impl InventoryMutation {
     async fn inventory_adjust(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Which product's stock changes, by how much or to what, and why.")]
         input: InventoryAdjustInput,
     ) -> async_graphql::Result<InventoryAdjustPayload> {
         let request = ctx.request();

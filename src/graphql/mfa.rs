@@ -120,7 +120,11 @@ impl MfaMutation {
 
     /// Gives a code: to end setting up, which requires ADMIN, or to go on with a login that asked for it. Each code counts once.
     #[graphql(guard = "Access::Public")]
-    async fn mfa_verify(&self, ctx: &Context<'_>, input: MfaVerifyInput) -> async_graphql::Result<MfaVerifyPayload> {
+    async fn mfa_verify(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The code, and the token of the login that asked for it.")] input: MfaVerifyInput,
+    ) -> async_graphql::Result<MfaVerifyPayload> {
         match MfaVerifyPayload::of(ctx.request(), &input).await {
             Err(refused @ Error::Unauthenticated(_)) if input.mfa_token.is_some() => {
                 Ok(MfaVerifyPayload { user_errors: user_errors(&refused), ..MfaVerifyPayload::default() })
@@ -135,7 +139,11 @@ impl MfaMutation {
     /// Takes one's own second factor away, which ends all of one's sessions, this one too: log in again. Where admins must have
     /// one, nothing but setting up another is possible then. Requires CUSTOMER, MERCHANT or ADMIN.
     #[graphql(guard = "Access::User")]
-    async fn mfa_disable(&self, ctx: &Context<'_>, input: MfaDisableInput) -> async_graphql::Result<MfaDisablePayload> {
+    async fn mfa_disable(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A code of the factor that is taken away.")] input: MfaDisableInput,
+    ) -> async_graphql::Result<MfaDisablePayload> {
         let request = ctx.request();
         MfaDisablePayload::of(mfa::disable(&request.services, &request.caller, &input.code).await)
     }

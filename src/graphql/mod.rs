@@ -1,6 +1,7 @@
 //! The GraphQL schema: what clients see. Every rule about who may ask what is enforced here, once, for both transports.
 
 mod answer;
+mod arguments;
 mod audit;
 mod auth;
 mod batching;
@@ -31,6 +32,7 @@ use async_graphql::{EmptySubscription, MergedObject, Response, SDLExportOptions,
 use chrono::{DateTime, Utc};
 
 pub use answer::{Answer, Data};
+pub use arguments::Arguments;
 pub use errors::{code, error_response, make_short};
 pub use operation::{Document, Hash, Operation};
 
@@ -120,6 +122,8 @@ fn too_late(request_id: &RequestId, is_retryable: bool) -> Response {
 pub struct Engine {
     /// The schema.
     pub schema: Schema,
+    /// What the schema's arguments must be.
+    pub arguments: Arguments,
     /// What resolvers work with.
     pub services: Arc<Services>,
     /// How long an operation may take.
@@ -166,9 +170,12 @@ impl Engine {
 
     /// Runs one operation, with a tenant session and loaders of its own.
     async fn run(&self, services: Arc<Services>, caller: Caller, operation: Operation) -> Response {
+        let request_id = caller.request_id.clone();
+        if let Err(wrong) = self.arguments.check(&operation) {
+            return error_response(Arc::new(wrong), &request_id);
+        }
         let is_mutation = operation.kind() == Some(OperationType::Mutation);
         let batches = Batches::default();
-        let request_id = caller.request_id.clone();
         let context = RequestContext::new(services, caller, &batches, is_mutation);
         let session = context.session.clone();
         let execution = self.schema.execute(operation.into_request().data(context));

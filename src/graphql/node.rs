@@ -58,7 +58,11 @@ pub struct NodeQuery;
 impl NodeQuery {
     /// Any object by its id. Null when there is none, or when the caller may not see it.
     #[graphql(guard = "Access::Shop")]
-    async fn node(&self, ctx: &Context<'_>, id: Id) -> async_graphql::Result<Option<Node>> {
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The `id` of any object, whatever its type.")] id: Id,
+    ) -> async_graphql::Result<Option<Node>> {
         let request = ctx.request();
         if let Some(product) = request.loader.load_one(ProductId(id.0)).await? {
             return Ok(visible(&request.caller, Some(product)).map(Node::Product));

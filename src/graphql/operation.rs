@@ -1,11 +1,13 @@
 //! What is asked: an operation of a document, with the values of its variables.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
 };
-use async_graphql::{Request, Variables};
+use async_graphql::{Request, Value, Variables};
+use async_graphql_value::Value as Literal;
 
 /// The SHA-256 of a document's text.
 pub type Hash = [u8; 32];
@@ -64,6 +66,34 @@ pub(super) fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>)
         }
     };
     operation.map(|operation| &operation.node)
+}
+
+/// The value of a variable, or its default; none when it is left out.
+fn variable<'a>(operation: &'a OperationDefinition, variables: &'a Variables, name: &str) -> Option<&'a Value> {
+    let default = || {
+        let mut definitions = operation.variable_definitions.iter();
+        let definition = definitions.find(|definition| definition.node.name.node == name)?;
+        definition.node.default_value.as_ref().map(|value| &value.node)
+    };
+    variables.get(name).or_else(default)
+}
+
+/// What an argument is given, with the values of variables; none when it is a variable that is left out.
+pub(super) fn given<'a>(
+    operation: &'a OperationDefinition,
+    variables: &'a Variables,
+    value: &'a Literal,
+) -> Option<Cow<'a, Value>> {
+    let below = |value| given(operation, variables, value).map(Cow::into_owned);
+    Some(match value {
+        Literal::Variable(name) => return variable(operation, variables, name).map(Cow::Borrowed),
+        Literal::List(values) => Cow::Owned(values.iter().map(|value| below(value).unwrap_or_default()).collect()),
+        Literal::Object(fields) => {
+            let fields = fields.iter().filter_map(|(name, value)| Some((name.clone(), below(value)?)));
+            Cow::Owned(Value::Object(fields.collect()))
+        }
+        plain => Cow::Owned(plain.clone().into_const()?),
+    })
 }
 
 /// Hands on the fields of a set, and those of the fragments that it spreads. Tells whether all of these are there. They must

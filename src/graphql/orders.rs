@@ -248,7 +248,11 @@ pub struct OrderQuery;
 impl OrderQuery {
     /// One order. Null when there is none, or when it is another customer's. Requires CUSTOMER, MERCHANT or ADMIN.
     #[graphql(guard = "Access::User")]
-    async fn order(&self, ctx: &Context<'_>, id: Id) -> async_graphql::Result<Option<Order>> {
+    async fn order(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The `id` of the order.")] id: Id,
+    ) -> async_graphql::Result<Option<Order>> {
         let request = ctx.request();
         let order = request.loader.load_one(OrderId(id.0)).await?;
         Ok(order.filter(|order| request.caller.sees_orders_of(order.customer_id)).map(Order))
@@ -322,7 +326,7 @@ impl OrderMutation {
     async fn order_create(
         &self,
         ctx: &Context<'_>,
-        input: OrderCreateInput,
+        #[graphql(desc = "Who orders what, and where it goes.")] input: OrderCreateInput,
     ) -> async_graphql::Result<OrderCreatePayload> {
         let request = ctx.request();
         OrderCreatePayload::of(orders::create(&request.services, &request.caller, input.into()).await)
@@ -333,8 +337,8 @@ impl OrderMutation {
     async fn order_status_update(
         &self,
         ctx: &Context<'_>,
-        id: Id,
-        input: OrderStatusUpdateInput,
+        #[graphql(desc = "The `id` of the order to move.")] id: Id,
+        #[graphql(desc = "The state that it goes to.")] input: OrderStatusUpdateInput,
     ) -> async_graphql::Result<OrderStatusUpdatePayload> {
         let request = ctx.request();
         let updated = orders::set_status(&request.services, &request.caller, id.0, input.status.into()).await;
@@ -344,7 +348,11 @@ impl OrderMutation {
     /// Calls an order off, gives its stock back, and what was paid. Customers may cancel their own while it is PENDING or PAID; MERCHANT
     /// and ADMIN any, also when it is FULFILLED.
     #[graphql(guard = "Access::User")]
-    async fn order_cancel(&self, ctx: &Context<'_>, id: Id) -> async_graphql::Result<OrderCancelPayload> {
+    async fn order_cancel(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The `id` of the order to call off.")] id: Id,
+    ) -> async_graphql::Result<OrderCancelPayload> {
         let request = ctx.request();
         OrderCancelPayload::of(
             orders::set_status(&request.services, &request.caller, id.0, domain::OrderStatus::Cancelled).await,

@@ -299,7 +299,7 @@ impl PaymentMutation {
     async fn payment_intent_create(
         &self,
         ctx: &Context<'_>,
-        input: PaymentIntentCreateInput,
+        #[graphql(desc = "Which order is to be paid.")] input: PaymentIntentCreateInput,
     ) -> async_graphql::Result<PaymentIntentCreatePayload> {
         let request = ctx.request();
         let created = payments::create_intent(&request.services, &request.caller, input.order_id.0).await;
@@ -313,7 +313,7 @@ impl PaymentMutation {
     async fn refund_create(
         &self,
         ctx: &Context<'_>,
-        input: RefundCreateInput,
+        #[graphql(desc = "Which payment is given back, and how much of it.")] input: RefundCreateInput,
     ) -> async_graphql::Result<RefundCreatePayload> {
         let request = ctx.request();
         let RefundCreateInput { payment_id, amount, note } = input;

@@ -199,7 +199,7 @@ impl ProductQuery {
     async fn product(
         &self,
         ctx: &Context<'_>,
-        identifier: ProductIdentifier,
+        #[graphql(desc = "The id of the product, or its SKU: exactly one of them.")] identifier: ProductIdentifier,
     ) -> async_graphql::Result<Option<Product>> {
         let request = ctx.request();
         let found = match identifier {
@@ -361,7 +361,7 @@ impl ProductMutation {
     async fn product_create(
         &self,
         ctx: &Context<'_>,
-        input: ProductCreateInput,
+        #[graphql(desc = "What it is, what it costs, and how much of it is in stock.")] input: ProductCreateInput,
     ) -> async_graphql::Result<ProductCreatePayload> {
         let request = ctx.request();
         let created = match input.checked() {
@@ -376,8 +376,8 @@ impl ProductMutation {
     async fn product_update(
         &self,
         ctx: &Context<'_>,
-        id: Id,
-        input: ProductUpdateInput,
+        #[graphql(desc = "The `id` of the product to change.")] id: Id,
+        #[graphql(desc = "What to change; what is left out stays as it is.")] input: ProductUpdateInput,
     ) -> async_graphql::Result<ProductUpdatePayload> {
         let request = ctx.request();
         let updated = match input.checked() {
@@ -389,7 +389,11 @@ impl ProductMutation {
 
     /// Takes a product off sale. It stays in the books, because orders point at it. Requires ADMIN.
     #[graphql(guard = "Access::Admin")]
-    async fn product_delete(&self, ctx: &Context<'_>, id: Id) -> async_graphql::Result<ProductDeletePayload> {
+    async fn product_delete(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The `id` of the product to take off sale.")] id: Id,
+    ) -> async_graphql::Result<ProductDeletePayload> {
         let request = ctx.request();
         ProductDeletePayload::of(products::delete(&request.services, &request.caller, id.0).await)
     }

@@ -16,9 +16,7 @@ pub struct Id(pub Uuid);
 impl ScalarType for Id {
     fn parse(value: Value) -> InputValueResult<Self> {
         match &value {
-            Value::String(text) => Uuid::try_parse(text)
-                .map(Self)
-                .map_err(|_| InputValueError::custom("an ID is a UUID like 0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42")),
+            Value::String(text) => Uuid::try_parse(text).map(Self).map_err(|_| InputValueError::custom(Self::EXPECTED)),
             _ => Err(InputValueError::expected_type(value)),
         }
     }
@@ -26,6 +24,11 @@ impl ScalarType for Id {
     fn to_value(&self) -> Value {
         Value::String(self.0.to_string())
     }
+}
+
+impl Id {
+    /// What a value must look like, for error messages.
+    pub const EXPECTED: &str = "must be a UUID like 0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42";
 }
 
 /// A decimal number as it came in; [`Decimal::amount`] checks it and can name the field.
@@ -41,11 +44,6 @@ impl ScalarType for Decimal {
             Value::Number(number) => Ok(Self(number.to_string())),
             _ => Err(InputValueError::expected_type(value)),
         }
-    }
-
-    /// Asked before the operation runs, where the library knows which argument to name.
-    fn is_valid(value: &Value) -> bool {
-        matches!(value, Value::String(_) | Value::Number(_))
     }
 
     fn to_value(&self) -> Value {
@@ -72,10 +70,6 @@ impl ScalarType for CurrencyCode {
             Value::String(text) => Ok(Self(text)),
             _ => Err(InputValueError::expected_type(value)),
         }
-    }
-
-    fn is_valid(value: &Value) -> bool {
-        matches!(value, Value::String(_))
     }
 
     fn to_value(&self) -> Value {

@@ -149,6 +149,7 @@ impl ServiceAccountMutation {
     async fn service_account_create(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "What the account is called, what it may do, and for how long.")]
         input: ServiceAccountCreateInput,
     ) -> async_graphql::Result<ServiceAccountCreatePayload> {
         let request = ctx.request();
@@ -169,7 +170,7 @@ impl ServiceAccountMutation {
     async fn service_account_revoke(
         &self,
         ctx: &Context<'_>,
-        id: Id,
+        #[graphql(desc = "The `id` of the account whose key ends.")] id: Id,
     ) -> async_graphql::Result<ServiceAccountRevokePayload> {
         let request = ctx.request();
         ServiceAccountRevokePayload::of(service_accounts::revoke(&request.services, &request.caller, id.0).await)

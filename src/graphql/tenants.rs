@@ -157,7 +157,7 @@ impl TenantMutation {
     async fn tenant_register(
         &self,
         ctx: &Context<'_>,
-        input: TenantRegisterInput,
+        #[graphql(desc = "The shop, and what its first admin logs in with.")] input: TenantRegisterInput,
     ) -> async_graphql::Result<TenantRegisterPayload> {
         let request = ctx.request();
         let new = NewTenant {
@@ -184,7 +184,11 @@ impl TenantMutation {
     async fn tenant_api_key_rotate(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "TenantApiKeyRotateInput { overlap_hours: 24 }")] input: TenantApiKeyRotateInput,
+        #[graphql(
+            desc = "How long the present key stays good: for 24 hours if nothing is said.",
+            default_with = "TenantApiKeyRotateInput { overlap_hours: 24 }"
+        )]
+        input: TenantApiKeyRotateInput,
     ) -> async_graphql::Result<TenantApiKeyRotatePayload> {
         let request = ctx.request();
         let rotated = tenants::rotate_api_key(&request.services, &request.caller, input.overlap_hours).await;
@@ -198,7 +202,7 @@ impl TenantMutation {
     async fn tenant_update(
         &self,
         ctx: &Context<'_>,
-        input: TenantUpdateInput,
+        #[graphql(desc = "The settings from now on.")] input: TenantUpdateInput,
     ) -> async_graphql::Result<TenantUpdatePayload> {
         let request = ctx.request();
         TenantUpdatePayload::of(tenants::rename(&request.services, &request.caller, input.name).await)

@@ -160,7 +160,11 @@ pub struct UserMutation;
 impl UserMutation {
     /// Adds a user of any role to the shop. Requires ADMIN.
     #[graphql(guard = "Access::Admin")]
-    async fn user_create(&self, ctx: &Context<'_>, input: UserCreateInput) -> async_graphql::Result<UserCreatePayload> {
+    async fn user_create(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What the user logs in with, and may do.")] input: UserCreateInput,
+    ) -> async_graphql::Result<UserCreatePayload> {
         let request = ctx.request();
         let UserCreateInput { email, password, role } = input;
         let new = NewUser { email, password, role: role.into() };
@@ -172,8 +176,8 @@ impl UserMutation {
     async fn user_update(
         &self,
         ctx: &Context<'_>,
-        id: Id,
-        input: UserUpdateInput,
+        #[graphql(desc = "The `id` of the user to change.")] id: Id,
+        #[graphql(desc = "What to change; what is left out stays as it is.")] input: UserUpdateInput,
     ) -> async_graphql::Result<UserUpdatePayload> {
         let request = ctx.request();
         let changes = UserChanges { role: input.role.map(Into::into), is_active: input.is_active };
@@ -182,7 +186,11 @@ impl UserMutation {
 
     /// Keeps a user from logging in; the account stays in the books. Requires ADMIN.
     #[graphql(guard = "Access::Admin")]
-    async fn user_deactivate(&self, ctx: &Context<'_>, id: Id) -> async_graphql::Result<UserDeactivatePayload> {
+    async fn user_deactivate(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The `id` of the user to keep out.")] id: Id,
+    ) -> async_graphql::Result<UserDeactivatePayload> {
         let request = ctx.request();
         let changes = UserChanges { role: None, is_active: Some(false) };
         UserDeactivatePayload::of(users::update(&request.services, &request.caller, id.0, changes).await)

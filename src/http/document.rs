@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, Selection, SelectionSet};
-use async_graphql::{ServerError, Value, Variables};
+use async_graphql::parser::types::{Directive, ExecutableDocument, OperationDefinition, Selection, SelectionSet};
+use async_graphql::{Name, Positioned, ServerError, Value, Variables, value};
 
 /// How deep brackets may nest. `GraphiQL`'s introspection takes about fifteen levels.
 const MAX_NESTING: usize = 64;
@@ -70,7 +70,7 @@ pub fn check_size(document: &ExecutableDocument) -> Result<(), &'static str> {
         }
         whole.selections += size.selections;
         whole.aliases += size.aliases;
-        whole.directives += size.directives + operation.node.directives.len();
+        whole.directives += size.directives + check_directives(&operation.node.directives)?;
     }
     match whole {
         Size { selections, .. } if selections > MAX_SELECTIONS => Err(TOO_LARGE),
@@ -87,6 +87,10 @@ const MAX_ROOT_FIELDS: usize = 20;
 const MAX_ALIASES: usize = 100;
 const MAX_DIRECTIVES: usize = 50;
 
+/// How often one argument may name the same variable: each time, validation copies its value.
+const MAX_USES: usize = 10;
+
+const TOO_REPETITIVE: &str = "names a variable more than 10 times in one argument";
 const TOO_LARGE: &str = "selects more than 2000 fields";
 const TOO_MANY_ROOTS: &str = "asks for more than 20 root fields; send several requests";
 const TOO_MANY_ALIASES: &str = "has more than 100 aliases";
@@ -129,17 +133,20 @@ impl<'a> Expansion<'a> {
             let mut type_lists = 0;
             let (below, roots, own) = match &selection.node {
                 Selection::Field(field) => {
+                    for (_, value) in &field.node.arguments {
+                        value.node.clone().into_const_with(count_uses())?;
+                    }
                     size.aliases += usize::from(field.node.alias.is_some());
                     type_lists = usize::from(TYPE_LISTS.contains(&field.node.name.node.as_str()));
-                    (self.set(&field.node.selection_set.node, depth + 1)?, 1, field.node.directives.len())
+                    (self.set(&field.node.selection_set.node, depth + 1)?, 1, check_directives(&field.node.directives)?)
                 }
                 Selection::InlineFragment(fragment) => {
                     let below = self.set(&fragment.node.selection_set.node, depth + 1)?;
-                    (below, below.roots, fragment.node.directives.len())
+                    (below, below.roots, check_directives(&fragment.node.directives)?)
                 }
                 Selection::FragmentSpread(spread) => {
                     let below = self.fragment(&spread.node.fragment_name.node, depth + 1)?;
-                    (below, below.roots, spread.node.directives.len())
+                    (below, below.roots, check_directives(&spread.node.directives)?)
                 }
             };
             size.roots += roots;
@@ -162,7 +169,10 @@ impl<'a> Expansion<'a> {
         let size = match (self.known.get(name), self.document.fragments.get(name)) {
             (Some(&known), _) => known,
             _ if depth > MAX_NESTING => return Err(TOO_DEEP),
-            (None, Some(fragment)) => self.set(&fragment.node.selection_set.node, depth)?,
+            (None, Some(fragment)) => {
+                check_directives(&fragment.node.directives)?;
+                self.set(&fragment.node.selection_set.node, depth)?
+            }
             // Validation has words for this.
             (None, None) => Size::default(),
         };
@@ -171,6 +181,24 @@ impl<'a> Expansion<'a> {
         }
         self.known.insert(name, size);
         Ok(size)
+    }
+}
+
+/// How many directives there are, if their arguments name no variable too often.
+fn check_directives(directives: &[Positioned<Directive>]) -> Result<usize, &'static str> {
+    for (_, value) in directives.iter().flat_map(|directive| &directive.node.arguments) {
+        value.node.clone().into_const_with(count_uses())?;
+    }
+    Ok(directives.len())
+}
+
+/// Counts the variables of one argument, until the same comes too often.
+fn count_uses() -> impl FnMut(Name) -> Result<Value, &'static str> {
+    let mut uses = HashMap::<Name, usize>::new();
+    move |name| {
+        let uses = uses.entry(name).or_default();
+        *uses += 1;
+        if *uses > MAX_USES { Err(TOO_REPETITIVE) } else { Ok(Value::Null) }
     }
 }
 
@@ -226,7 +254,10 @@ pub fn missing_variable(operation: &OperationDefinition, variables: &Variables) 
     })?;
     let (name, required) = (&missing.node.name.node, &missing.node.var_type.node);
     let message = format!("Variable \"${name}\" of required type \"{required}\" was not provided.");
-    Some(ServerError::new(message, Some(missing.pos)))
+    let mut error = ServerError::new(message, Some(missing.pos));
+    let field = value!({"field": name.as_str(), "message": "is required"});
+    error.extensions.get_or_insert_default().set("details", value!({"fields": [field]}));
+    Some(error)
 }
 
 #[cfg(test)]
@@ -306,6 +337,25 @@ mod tests {
         assert_eq!(check(format!("{{ r {} }}", many(50, "@skip(if: false) "))), Ok(()));
         assert_eq!(check(format!("{{ r {} }}", many(51, "@skip(if: false) "))), Err(TOO_MANY_DIRECTIVES));
         assert_eq!(check(format!("query {} {{ r }}", many(51, "@a "))), Err(TOO_MANY_DIRECTIVES));
+    }
+
+    #[test]
+    fn an_argument_does_not_multiply_a_variable() {
+        let check = |query: String| check_size(&parse_query(query).unwrap());
+        let list = |uses: usize| format!("[{}{}]", "$x, ".repeat(uses), "$y, ".repeat(10));
+        for query in [
+            "{ a(b: #, c: $x) }",
+            "{ a { b(c: {d: [#]}) } }",
+            "{ a } fragment F on Q { a(b: #) }",
+            "{ a @skip(if: #) }",
+            "{ ... @skip(if: #) { a } }",
+            "{ ...F @skip(if: #) } fragment F on Q { a }",
+            "query @skip(if: #) { a }",
+            "{ ...F } fragment F on Q @skip(if: #) { a }",
+        ] {
+            assert_eq!(check(query.replace('#', &list(10))), Ok(()), "{query}");
+            assert_eq!(check(query.replace('#', &list(11))), Err(TOO_REPETITIVE), "{query}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use async_graphql::{ErrorExtensionValues, ServerError};
+use async_graphql::ServerError;
 use axum::Json;
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -62,12 +62,11 @@ impl From<Refusal> for Unfit {
 
 /// A response that says nothing but this error.
 pub fn refuse(mut error: ServerError, code: &str, request_id: &RequestId) -> Answer {
-    let mut extensions = ErrorExtensionValues::default();
+    let extensions = error.extensions.get_or_insert_default();
     extensions.set("code", code);
     extensions.set("requestId", request_id.as_str());
     extensions.set("retryable", false);
     graphql::make_short(&mut error.message);
-    error.extensions = Some(extensions);
     Answer { errors: vec![error], ..Answer::default() }
 }
 

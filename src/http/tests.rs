@@ -38,7 +38,9 @@ fn state() -> Arc<HttpState> {
         stripe_webhook_secrets: vec!["whsec_test".into()],
     };
     let services = app::services(&config).unwrap();
-    let engine = Engine { schema: crate::graphql::schema(), services, timeout: Duration::from_secs(30) };
+    let schema = crate::graphql::schema();
+    let arguments = crate::graphql::Arguments::of(&schema).unwrap();
+    let engine = Engine { schema, arguments, services, timeout: Duration::from_secs(30) };
     let settings = Settings {
         base_domain: Some("mercato.test".to_owned()),
         max_body_bytes: 70_000,

@@ -180,6 +180,19 @@ fn texts() -> Vec<Bomb> {
         query("a literal object of 6,000", first(&format!("{{{}}}", times(6000, "a#: 1 ")))),
         variables("variables 120 deep", by_variable, format!("{{\"x\": {}}}", nested(120, "[", "1", "]"))),
         variables("variables 100,000 deep", by_variable, format!("{{\"x\": {}}}", nested(100_000, "[", "1", "]"))),
+        variables(
+            "a long text 15,000 times",
+            &format!(
+                "query($x: String) {{ products(filter: {{category: [{}]}}) {{ totalCount }} }}",
+                "$x,".repeat(15_000)
+            ),
+            json!({"x": "x".repeat(900_000)}).to_string(),
+        ),
+        variables(
+            "a long text 15,000 times, skipped",
+            &format!("query($x: String) {{ __typename @skip(if: [{}]) }}", "$x,".repeat(15_000)),
+            json!({"x": "x".repeat(900_000)}).to_string(),
+        ),
         query("literals 60 deep", first(&nested(60, "[", "1", "]"))),
         query("literals 30,000 deep", first(&nested(30_000, "[", "1", "]"))),
         query("1 MB of spaces", format!("{{ __typename {} }}", " ".repeat(1_000_000))),

@@ -15,6 +15,7 @@ mod canaries;
 mod catalog;
 mod catalog_cache;
 mod crash;
+mod descriptions;
 mod faults;
 mod forged_tokens;
 mod generated;

@@ -182,7 +182,7 @@ async fn changes_of_users_that_make_no_sense_are_refused() {
     }
     assert!(can_log_in(&server, "other", "customer@example.com").await);
     let malformed = server.graphql(&shop.admin, DEACTIVATE, json!({"id": "7"})).await;
-    assert_eq!(malformed.errors(), ["VALIDATION_ERROR userDeactivate"]);
+    assert_eq!(malformed.errors(), ["VALIDATION_ERROR "], "nothing was run");
 }
 
 #[tokio::test(flavor = "multi_thread")]
