@@ -287,7 +287,7 @@ pub(super) static REQUEST_TIMEOUT_MS: Setting<Duration> =
 
 pub(super) static CATALOG_CACHE_BYTES: Setting<u64> =
     Setting::new("CATALOG_CACHE_BYTES", "BYTES", parse::number::<u64, 0, 1_000_000_000_000>)
-        .what("how much memory answers about catalogs may take, which are kept for visitors; 0 keeps none")
+        .what("how much memory answers about catalogs may take, which are kept for visitors, and how much of them goes to Redis in five minutes; 0 keeps none")
         .default(Default::Value("12582912"));
 
 pub(super) static HEADER_TIMEOUT_MS: Setting<Duration> =
