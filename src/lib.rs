@@ -22,7 +22,7 @@
 //!
 //! # Import rules
 //!
-//! Imports point down only, which `tests/architecture.rs` checks:
+//! Imports point down only, which `tests/api/architecture.rs` checks:
 //!
 //! ```text
 //! main, app -> http -> rest -> graphql -> services -> db, clients -> domain;   jobs -> services;   error, config: below all

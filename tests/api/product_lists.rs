@@ -153,6 +153,38 @@ async fn wrong_parameters_are_refused_by_name() {
     }
 }
 
+/// Neither the order in which they are added nor any other sort is that in which a search finds them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_finds_beginnings_of_words_and_shows_the_best_match_first() {
+    let server = TestServer::start().await;
+    let shop = server.shop("engines").await;
+    for (name, sku, price, category, description) in [
+        ("Shelf", "C", "2.00", "Mugs", ""),
+        ("Stone mug", "N", "1.00", "kitchen", ""),
+        ("Coaster", "D", "3.00", "kitchen", "Goes under a mug: any mug, and every mug."),
+        ("Smug cat", "X", "4.00", "pets", ""),
+    ] {
+        let body = json!({"name": name, "sku": sku, "price": price, "category": category, "description": description});
+        let created = server.rest(&shop.merchant, Method::POST, "/products", Some(body)).await;
+        assert_eq!(created.status, 201, "{:#}", created.body);
+    }
+    let worst_first = json!({"field": "RELEVANCE", "direction": "ASC"});
+    let worst = server.data(&shop.shopper, LIST, json!({"filter": {"search": "mug"}, "sort": worst_first})).await;
+    assert_eq!(skus(&worst["products"]["nodes"]), "DCN");
+    // A word in the name counts most, then the category, then the description, however often it is there.
+    for (search, listed) in
+        [("mug", "NCD"), ("MU", "NCD"), ("mugs", "C"), ("st mu", "N"), ("mug stone", "N"), ("tone", ""), ("mug x", "")]
+    {
+        let found = server.data(&shop.shopper, LIST, json!({"filter": {"search": search}})).await;
+        assert_eq!(skus(&found["products"]["nodes"]), listed, "{search}");
+        let path = format!("/products?search={}", search.replace(' ', "%20"));
+        let found = server.rest(&shop.customer, Method::GET, &path, None).await;
+        assert_eq!(skus(&found.body["data"]), listed, "{path}");
+    }
+    let second = server.rest(&shop.customer, Method::GET, "/products?search=mug&page=2&limit=1", None).await;
+    assert_eq!(skus(&second.body["data"]), "C");
+}
+
 /// PostgreSQL's own parser takes `SKU-123` for a word and a negative number.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_product_is_found_by_its_own_sku() {
