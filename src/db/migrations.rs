@@ -15,20 +15,6 @@ pub async fn run(migration_database_url: &str) -> anyhow::Result<Vec<String>> {
     Ok(ran.iter().map(ToString::to_string).collect())
 }
 
-/// Takes everything back, newest first: for tests, and for starting over.
-pub async fn revert_all(migration_database_url: &str) -> anyhow::Result<()> {
-    let mut harness = harness(migration_database_url).await?;
-    harness.revert_all_migrations(MIGRATIONS).map_err(|error| anyhow!(error)).context("reverting migrations")?;
-    Ok(())
-}
-
-/// The names of migrations that this binary has and the database has not.
-pub async fn pending(migration_database_url: &str) -> anyhow::Result<Vec<String>> {
-    let mut harness = harness(migration_database_url).await?;
-    let pending = harness.pending_migrations(MIGRATIONS).map_err(|error| anyhow!(error))?;
-    Ok(pending.iter().map(|migration| migration.name().to_string()).collect())
-}
-
 async fn harness(url: &str) -> anyhow::Result<AsyncMigrationHarness<AsyncPgConnection>> {
     let mut conn = AsyncPgConnection::establish(url).await.context("MIGRATION_DATABASE_URL: cannot connect")?;
     // Any number will do, as long as only migrations use it.

@@ -27,6 +27,7 @@ mod isolation;
 mod keys;
 mod limits;
 mod mfa;
+mod migrations;
 mod misuse;
 mod money;
 mod null_bubbling;
