@@ -47,6 +47,7 @@ mod row_security;
 mod service_accounts;
 mod sessions;
 mod slow_clients;
+mod startup;
 mod stripe_webhooks;
 mod support;
 mod tenants;
