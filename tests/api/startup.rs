@@ -1,12 +1,14 @@
 //! How the process starts, or says why it does not.
 
 use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
 use std::process::Output;
 
 use tokio::process::Command;
 
 use crate::support::TestDatabase;
-use crate::support::process::{complete, serve};
+use crate::support::process::{Serving, complete, serve};
 
 /// What a server that cannot start says, and that it does not succeed.
 async fn refusal(settings: &[(&str, impl AsRef<OsStr>)]) -> String {
@@ -60,4 +62,47 @@ async fn more_connections_than_there_can_be_files_are_refused_at_the_start() {
     let Output { status, stderr, .. } = command.output().await.expect("an end");
     let text = String::from_utf8_lossy(&stderr);
     assert!(!status.success() && text.contains("MAX_CONNECTIONS=10000") && text.contains("500"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_behind_is_refused_with_what_it_lacks() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let entries = fs::read_dir(folder).expect("the folder of migrations");
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text")).collect();
+    names.sort_unstable();
+    let [.., before, last] = &names[..] else { panic!("two at least") };
+
+    let text = refusal(&complete(&TestDatabase::empty().await)).await;
+    let all = names.len();
+    assert!(text.contains(&format!("{all} of {all}")) && text.contains("mercato migrate"), "{text}");
+    assert!(names.iter().all(|name| text.contains(name)), "{text}");
+
+    let database = TestDatabase::create().await;
+    let owner = database.as_owner().await;
+    let forget =
+        "delete from __diesel_schema_migrations where version = (select max(version) from __diesel_schema_migrations)";
+    owner.batch_execute(forget).await.expect("it forgets the last one");
+    let text = refusal(&complete(&database)).await;
+    assert!(text.contains(&format!("1 of {all}")) && text.contains("mercato migrate"), "{text}");
+    assert!(text.contains(last) && !text.contains(before), "{text}");
+
+    // As it was before the server's role could see what has run.
+    owner.batch_execute("revoke all on __diesel_schema_migrations from mercato_app").await.expect("it cannot");
+    let text = refusal(&complete(&database)).await;
+    assert!(text.contains("mercato migrate") && text.contains("DATABASE_URL"), "{text}");
+}
+
+/// While a newer version is being rolled out, replicas of the one before are started too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_ahead_is_served_with_a_warning() {
+    let database = TestDatabase::create().await;
+    let newer = "insert into __diesel_schema_migrations (version) values ('29990101000001')";
+    database.as_owner().await.batch_execute(newer).await.expect("a migration of tomorrow");
+    let serving = Serving::on_database(database, &[]).await;
+    serving.ask_to_stop();
+    let (status, output, errors) = serving.ended().await;
+    assert!(status.success(), "{errors}");
+    let warnings: Vec<_> = output.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(matches!(warnings[..], [warning] if warning.contains("29990101000001")), "{output}");
 }
