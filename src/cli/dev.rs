@@ -131,6 +131,7 @@ impl Dev {
         let port = listener.local_addr()?.port();
         let simulator = self.simulator(&mut config, port)?;
         let shop_services = app::services(&config)?;
+        migrations::check(&shop_services.db).await?;
         shop_services.db.check_role().await?;
         let shop = demo::ensure(&shop_services).await?;
         let app = App::build(&config, shop_services, Some(graphiql(&shop)))?;

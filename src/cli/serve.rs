@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use mercato::app::{self, App};
 use mercato::config;
+use mercato::db::migrations;
 use mercato::telemetry::logs;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,15 +19,18 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     logs::init(settings.log_format, &settings.log_level)?;
     open_files::suffice(settings)?;
     let services = app::services(&config)?;
+    migrations::check(&services.db).await?;
     services.db.check_role().await?;
     let app = App::build(&config, services, None)?;
     let address = SocketAddr::new(settings.host, settings.port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("PORT: cannot listen on {address}"))?;
     // With PORT=0 nobody else could tell.
     let address = listener.local_addr()?;
+    // Before anybody can know that it serves, and ask it to stop.
+    let stop = asked_to_stop()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
     let router = app.router();
-    app::serve(app, router, listener, asked_to_stop()?, settings.shutdown_grace).await;
+    app::serve(app, router, listener, stop, settings.shutdown_grace).await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -105,8 +105,6 @@ impl Db {
             inherits: bool,
             #[diesel(sql_type = diesel::sql_types::Bool)]
             unwalled: bool,
-            #[diesel(sql_type = diesel::sql_types::Bool)]
-            unmigrated: bool,
         }
         let mut conn = self.connection().await?;
         let power: Power = diesel::sql_query(
@@ -116,14 +114,12 @@ impl Db {
                 exists (select from pg_roles s where s.rolname like 'mercato\\_%' and s.rolname <> current_user \
                         and pg_has_role(current_user, s.oid, 'usage')) as inherits, \
                 exists (select from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') \
-                        and c.relname not like '\\_\\_%' and not (c.relrowsecurity and c.relforcerowsecurity)) as unwalled, \
-                to_regclass('public.idempotency_keys') is null as unmigrated \
+                        and c.relname not like '\\_\\_%' and not (c.relrowsecurity and c.relforcerowsecurity)) as unwalled \
              from pg_roles r where r.rolname = current_user",
         )
         .get_result(&mut *conn)
         .await
         .context("DATABASE_URL: cannot read the role's rights")?;
-        anyhow::ensure!(!power.unmigrated, "the database is not up to date: run `mercato migrate` first");
         anyhow::ensure!(!power.unwalled, "a table has no row-level security: the walls between shops would not hold");
         let too_much = match power {
             Power { bypasses: true, .. } => "is a superuser or bypasses row-level security",

@@ -8,10 +8,10 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::http_protocol::Serving;
 use crate::support::database::{text_rows, variable};
 use crate::support::operations::{Input, Operation, put};
 use crate::support::payments::{SECRETS, event};
+use crate::support::process::Serving;
 use crate::support::samples::Goods;
 use crate::support::shop::PASSWORD;
 use crate::support::stripe::StandIn;

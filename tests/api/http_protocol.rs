@@ -1,108 +1,13 @@
-//! What is around every request: its id, its log line, health and metrics, and how the process starts and stops.
-
-use std::process::{ExitStatus, Output, Stdio};
+//! What is around every request: its id, its log line, health and metrics, and how the process stops.
 
 use reqwest::Method;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
 
-use crate::support::database::{text_rows, variable};
+use crate::support::database::text_rows;
 use crate::support::expect::until;
+use crate::support::process::Serving;
 use crate::support::shop::{ORDER_CREATE, PASSWORD, order_input};
-use crate::support::stripe::StandIn;
-use crate::support::{As, TestDatabase, TestServer, answer};
-
-/// `mercato serve` without any setting but these, in a folder without `.env`.
-fn serve(settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mercato"));
-    command.arg("serve").env_clear().envs(settings.iter().copied()).current_dir(std::env::temp_dir());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    command
-}
-
-/// The settings that make it start.
-fn complete(database: &TestDatabase) -> Vec<(&'static str, String)> {
-    vec![
-        ("DATABASE_URL", database.app_url.clone()),
-        ("REDIS_URL", variable("REDIS_URL")),
-        ("JWT_PRIVATE_KEY_FILE", variable("JWT_PRIVATE_KEY_FILE")),
-        ("DATA_ENCRYPTION_KEY_FILE", variable("DATA_ENCRYPTION_KEY_FILE")),
-        ("MFA_REQUIRED_FOR_ADMINS", "false".to_owned()),
-        ("RATE_LIMIT_ENABLED", "false".to_owned()),
-        ("STRIPE_SECRET_KEY", "sk_test".to_owned()),
-        ("STRIPE_WEBHOOK_SECRET", "whsec_test".to_owned()),
-        ("HOST", "127.0.0.1".to_owned()),
-        ("PORT", "0".to_owned()),
-        ("LOG_LEVEL", "trace".to_owned()),
-    ]
-}
-
-/// A running server of which every line is kept.
-pub struct Serving {
-    child: Child,
-    pub server: TestServer,
-    output: JoinHandle<String>,
-    errors: JoinHandle<String>,
-}
-
-impl Serving {
-    pub async fn start() -> Self {
-        Self::start_with(&[]).await
-    }
-
-    /// Starts it with these settings as well, or instead.
-    pub async fn start_with(further: &[(&'static str, &str)]) -> Self {
-        let database = TestDatabase::create().await;
-        let stripe = StandIn::start().await;
-        let mut settings = complete(&database);
-        settings.push(("STRIPE_API_BASE", stripe.url.clone()));
-        settings.extend(further.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let mut child = serve(&settings).spawn().expect("the binary");
-        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let mut text = String::new();
-        let address = loop {
-            let line = lines.next_line().await.expect("text").expect("a line about where it serves");
-            text.push_str(&line);
-            text.push('\n');
-            let line: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(address) = line["address"].as_str() {
-                break address.to_owned();
-            }
-        };
-        let output = tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                text.push_str(&line);
-                text.push('\n');
-            }
-            text
-        });
-        let mut stderr = child.stderr.take().expect("its errors");
-        let errors = tokio::spawn(async move {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).await.expect("text");
-            text
-        });
-        let url = format!("http://{address}");
-        stripe.deliver_to(&url);
-        let server = TestServer::at(url, database, stripe);
-        Self { child, server, output, errors }
-    }
-
-    pub fn ask_to_stop(&self) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).expect("it runs");
-        kill_process(id, Signal::TERM).expect("a signal");
-    }
-
-    /// Its status, and what it wrote to standard output and standard error.
-    pub async fn ended(mut self) -> (ExitStatus, String, String) {
-        let status = self.child.wait().await.expect("an end");
-        (status, self.output.await.expect("output"), self.errors.await.expect("errors"))
-    }
-}
+use crate::support::{As, TestServer, answer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_readiness_say_what_is_agreed() {
@@ -293,58 +198,4 @@ async fn sigterm_lets_a_running_request_finish() {
     assert_eq!((ordered.status, ordered.outcome()), (200, "OK"), "{:#}", ordered.body);
     let (status, _, errors) = serving.ended().await;
     assert!(status.success(), "{errors}");
-}
-
-/// What a server that cannot start says, and that it does not succeed.
-async fn refusal(settings: &[(&str, &str)]) -> String {
-    let Output { status, stdout, stderr } = serve(settings).output().await.expect("an end");
-    let text = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
-    assert!(!status.success(), "{text}");
-    text
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_missing_or_wrong_setting_is_named_at_once() {
-    let text = refusal(&[]).await;
-    for name in ["DATABASE_URL", "REDIS_URL", "JWT_PRIVATE_KEY"] {
-        assert!(text.contains(name), "{name}: {text}");
-    }
-    let wrong = [
-        ("DATABASE_URL", "mysql://somebody:canary-1@host/db"),
-        ("REDIS_URL", "http://:canary-2@host"),
-        ("JWT_PRIVATE_KEY", "canary-3"),
-        ("PORT", "http"),
-        ("LOG_LEVEL", "loud"),
-        ("DATABASE_POOL_SIZE", "0"),
-        ("MAX_BODY_BYTES", "-1"),
-    ];
-    let text = refusal(&wrong).await;
-    for (name, _) in wrong {
-        assert!(text.contains(name), "{name}: {text}");
-    }
-    assert!(!text.contains("canary"), "{text}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_could_walk_through_the_walls_is_refused() {
-    let database = TestDatabase::create().await;
-    let superuser = database.owner_url.replace("mercato_owner@", "postgres@");
-    for (url, role) in [(&superuser, "postgres"), (&database.owner_url, "mercato_owner")] {
-        let mut settings = complete(&database);
-        settings[0].1.clone_from(url);
-        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let text = refusal(&settings).await;
-        assert!(text.contains("DATABASE_URL") && text.contains(role), "{text}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn more_connections_than_there_can_be_files_are_refused_at_the_start() {
-    let database = TestDatabase::create().await;
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", r#"ulimit -n 500 && exec "$0" serve"#, env!("CARGO_BIN_EXE_mercato")]);
-    command.env_clear().envs(complete(&database)).current_dir(std::env::temp_dir());
-    let Output { status, stderr, .. } = command.output().await.expect("an end");
-    let text = String::from_utf8_lossy(&stderr);
-    assert!(!status.success() && text.contains("MAX_CONNECTIONS=10000") && text.contains("500"), "{text}");
 }

@@ -19,14 +19,22 @@ pub struct TestDatabase {
 
 impl TestDatabase {
     pub async fn create() -> Self {
-        let name = format!("test_{}", Uuid::now_v7().simple());
-        let (app_template, owner_template) = (variable("DATABASE_URL"), variable("MIGRATION_DATABASE_URL"));
-        let template = database_of(&owner_template).to_owned();
-        let admin = connect(&on_database(&owner_template, "postgres")).await;
+        let template = variable("MIGRATION_DATABASE_URL");
         // Not by way of the write-ahead log, which costs half as much again.
-        let create = format!("create database {name} template {template} strategy file_copy");
-        admin.batch_execute(&create).await.expect("a copy of the template");
-        Self { app_url: on_database(&app_template, &name), owner_url: on_database(&owner_template, &name), name }
+        Self::made(&format!("template {} strategy file_copy", database_of(&template))).await
+    }
+
+    /// One that no migration has seen.
+    pub async fn empty() -> Self {
+        Self::made("").await
+    }
+
+    async fn made(like: &str) -> Self {
+        let name = format!("test_{}", Uuid::now_v7().simple());
+        let (app, owner) = (variable("DATABASE_URL"), variable("MIGRATION_DATABASE_URL"));
+        let admin = connect(&on_database(&owner, "postgres")).await;
+        admin.batch_execute(&format!("create database {name} {like}")).await.expect("a database");
+        Self { app_url: on_database(&app, &name), owner_url: on_database(&owner, &name), name }
     }
 
     /// Settings for a server on this database.

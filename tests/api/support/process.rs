@@ -1,10 +1,13 @@
-//! The real binary, in a process of its own: for tests that kill it.
+//! The real binary, in a process of its own: for tests that kill it, or look at what it writes.
 
-use std::process::Stdio;
+use std::ffi::OsStr;
+use std::process::{ExitStatus, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use super::TestServer;
 use super::database::{TestDatabase, variable};
@@ -68,5 +71,98 @@ impl ServerProcess {
     /// Kills it on the spot (`kill -9`), and waits until it is gone.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("it was running");
+    }
+}
+
+/// `mercato serve` without any setting but these, in a folder without `.env`.
+pub fn serve(settings: &[(&str, impl AsRef<OsStr>)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mercato"));
+    command.arg("serve").env_clear().envs(settings.iter().map(|(name, value)| (name, value)));
+    command.current_dir(std::env::temp_dir());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// The settings that make it start.
+pub fn complete(database: &TestDatabase) -> Vec<(&'static str, String)> {
+    vec![
+        ("DATABASE_URL", database.app_url.clone()),
+        ("REDIS_URL", variable("REDIS_URL")),
+        ("JWT_PRIVATE_KEY_FILE", variable("JWT_PRIVATE_KEY_FILE")),
+        ("DATA_ENCRYPTION_KEY_FILE", variable("DATA_ENCRYPTION_KEY_FILE")),
+        ("MFA_REQUIRED_FOR_ADMINS", "false".to_owned()),
+        ("RATE_LIMIT_ENABLED", "false".to_owned()),
+        ("STRIPE_SECRET_KEY", "sk_test".to_owned()),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_test".to_owned()),
+        ("HOST", "127.0.0.1".to_owned()),
+        ("PORT", "0".to_owned()),
+        ("LOG_LEVEL", "trace".to_owned()),
+    ]
+}
+
+/// A running server of which every line is kept.
+pub struct Serving {
+    child: Child,
+    pub server: TestServer,
+    output: JoinHandle<String>,
+    errors: JoinHandle<String>,
+}
+
+impl Serving {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts it with these settings as well, or instead.
+    pub async fn start_with(further: &[(&'static str, &str)]) -> Self {
+        Self::on_database(TestDatabase::create().await, further).await
+    }
+
+    /// The same on a database that is there already.
+    pub async fn on_database(database: TestDatabase, further: &[(&'static str, &str)]) -> Self {
+        let stripe = StandIn::start().await;
+        let mut settings = complete(&database);
+        settings.push(("STRIPE_API_BASE", stripe.url.clone()));
+        settings.extend(further.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let mut child = serve(&settings).spawn().expect("the binary");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let mut text = String::new();
+        let address = loop {
+            let line = lines.next_line().await.expect("text").expect("a line about where it serves");
+            text.push_str(&line);
+            text.push('\n');
+            let line: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(address) = line["address"].as_str() {
+                break address.to_owned();
+            }
+        };
+        let output = tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                text.push_str(&line);
+                text.push('\n');
+            }
+            text
+        });
+        let mut stderr = child.stderr.take().expect("its errors");
+        let errors = tokio::spawn(async move {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).await.expect("text");
+            text
+        });
+        let url = format!("http://{address}");
+        stripe.deliver_to(&url);
+        let server = TestServer::at(url, database, stripe);
+        Self { child, server, output, errors }
+    }
+
+    pub fn ask_to_stop(&self) {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).expect("it runs");
+        kill_process(id, Signal::TERM).expect("a signal");
+    }
+
+    /// Its status, and what it wrote to standard output and standard error.
+    pub async fn ended(mut self) -> (ExitStatus, String, String) {
+        let status = self.child.wait().await.expect("an end");
+        (status, self.output.await.expect("output"), self.errors.await.expect("errors"))
     }
 }
