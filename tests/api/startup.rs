@@ -62,6 +62,20 @@ async fn a_key_that_cannot_sign_is_named_beside_what_else_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_reached_is_named_with_the_reason() {
+    let database = TestDatabase::create().await;
+    let stranger = database.app_url.replace("mercato_app@", "stranger:canary@");
+    let nowhere = "postgresql://mercato_app:canary@127.0.0.1:1/mercato".to_owned();
+    for (url, reason) in [(stranger, "role \"stranger\" does not exist"), (nowhere, "Connection refused")] {
+        let mut settings = complete(&database);
+        settings.extend([("DATABASE_URL", url), ("DATABASE_POOL_WAIT_MS", "1000".to_owned())]);
+        let text = refusal(&settings).await;
+        assert!(text.contains("DATABASE_URL: ") && text.contains(reason), "{text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_could_walk_through_the_walls_is_refused() {
     let database = TestDatabase::create().await;
     let superuser = database.owner_url.replace("mercato_owner@", "postgres@");
