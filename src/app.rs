@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::body::Bytes;
 use futures_util::future::join;
 use ipnet::IpNet;
@@ -93,6 +94,9 @@ impl App {
     }
 }
 
+/// Where a key that cannot be used comes from. Settings have been checked by now.
+const SIGNING_KEY: &str = "JWT_PRIVATE_KEY, or jwt.pem in the data directory of `mercato dev`";
+
 /// The use cases, for those who need them before there is an application: to fill a demo shop, for one.
 ///
 /// # Errors
@@ -109,7 +113,7 @@ pub fn services(config: &Config) -> anyhow::Result<Arc<Services>> {
     Ok(Arc::new(Services {
         directory: TenantDirectory::new(db.clone()),
         passwords: Passwords::new(settings.password_hashes_at_once),
-        tokens: Arc::new(Tokens::new(key, Arc::clone(&sources))?),
+        tokens: Arc::new(Tokens::new(key, Arc::clone(&sources)).context(SIGNING_KEY)?),
         access: Access::new(db.clone(), redis.clone()),
         service_accounts: ServiceAccounts::new(db.clone()),
         catalog: Catalog::new(redis.clone(), settings.catalog_cache_bytes),

@@ -29,6 +29,7 @@ pub async fn migrate() -> anyhow::Result<ExitCode> {
 /// `mercato seed`
 pub async fn seed(tenants: u32, products: i32) -> anyhow::Result<ExitCode> {
     let db = Db::new(config::for_seed()?.expose_secret(), 2, Duration::from_secs(5));
+    migrations::check(&db).await?;
     let made = mercato::dev::seed::run(&db, &SystemSources, tenants, products).await?;
     println!("Made {made} shops of {products} products; {} were there already.", tenants - made);
     println!(

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use aws_lc_rs::rsa::KeyPair;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
@@ -149,7 +150,13 @@ fn origin(text: &str) -> Option<String> {
 /// The URL of a PostgreSQL database.
 pub(super) fn postgres_url(text: &str) -> Result<SecretString, String> {
     match scheme(text) {
-        Some("postgresql" | "postgres") => Ok(text.into()),
+        Some("postgresql" | "postgres") if text.parse::<tokio_postgres::Config>().is_ok() => Ok(text.into()),
+        // What is wrong may be a part of the password that was taken for something else, and is not shown.
+        Some("postgresql" | "postgres") => {
+            Err("like postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, with %40 for @, %3A \
+                                                for :, %2F for / and %3F for ? in passwords; a part cannot be read"
+                .to_owned())
+        }
         _ => Err("a URL that starts with postgresql:// or postgres://".to_owned()),
     }
 }
@@ -170,12 +177,25 @@ pub(super) fn redis_url(text: &str) -> Result<SecretString, String> {
 /// RSA private keys in PEM, as one line with `\n` for line ends if need be.
 pub(super) fn private_key(text: &str) -> Result<SecretString, String> {
     let text = text.replace("\\n", "\n");
-    let is_key = |block: &pem::Pem| matches!(block.tag(), "PRIVATE KEY" | "RSA PRIVATE KEY");
-    if pem::parse_many(&text).is_ok_and(|blocks| !blocks.is_empty() && blocks.iter().all(is_key)) {
-        Ok(text.into())
-    } else {
-        Err("an RSA private key in PEM, which starts with -----BEGIN PRIVATE KEY-----".to_owned())
-    }
+    let blocks = pem::parse_many(&text).unwrap_or_default();
+    let problem = if blocks.is_empty() { Some("there is no PEM") } else { blocks.iter().find_map(why_not_a_key) };
+    problem.map_or(Ok(text.into()), |problem| {
+        Err(format!(
+            "an RSA private key of 2048 bits or more in PEM, which starts with -----BEGIN PRIVATE KEY-----; {problem}"
+        ))
+    })
+}
+
+/// What keeps a block of PEM from signing.
+fn why_not_a_key(block: &pem::Pem) -> Option<&'static str> {
+    let read = match block.tag() {
+        "PRIVATE KEY" => KeyPair::from_pkcs8(block.contents()),
+        "RSA PRIVATE KEY" => KeyPair::from_der(block.contents()),
+        "ENCRYPTED PRIVATE KEY" => return Some("this one is encrypted"),
+        "PUBLIC KEY" | "RSA PUBLIC KEY" | "CERTIFICATE" => return Some("this one is public"),
+        _ => return Some("this one is damaged, too short or of another kind"),
+    };
+    read.err().map(|_| "this one is damaged, too short or of another kind")
 }
 
 /// Keys of 32 bytes in base64, with commas between them.

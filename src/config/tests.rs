@@ -2,19 +2,28 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use secrecy::ExposeSecret;
 
+use super::parse::private_key;
 use super::table::TABLE;
 use super::*;
 
-const PEM: &str = "-----BEGIN PRIVATE KEY-----\\nTUVSQ0FUTw==\\n-----END PRIVATE KEY-----\\n";
+/// An RSA key that nobody uses, as one line.
+static PEM: LazyLock<String> = LazyLock::new(|| pem("PRIVATE KEY", &KEY));
+static KEY: LazyLock<Vec<u8>> = LazyLock::new(|| pem::parse(include_str!("test_key.txt")).unwrap().into_contents());
+
+fn pem(tag: &str, contents: &[u8]) -> String {
+    pem::encode(&pem::Pem::new(tag, contents)).replace("\r\n", "\\n")
+}
 
 fn complete() -> BTreeMap<&'static str, &'static str> {
     BTreeMap::from([
         ("DATABASE_URL", "postgresql://mercato_app:hunter2@db/mercato"),
         ("REDIS_URL", "redis://:hunter2@cache:6379"),
-        ("JWT_PRIVATE_KEY", PEM),
+        ("JWT_PRIVATE_KEY", PEM.as_str()),
         ("DATA_ENCRYPTION_KEY", "3q2+796tvu/erb7v3q2+796tvu/erb7v3q2+796tvu8="),
         ("STRIPE_SECRET_KEY", "sk_hunter2"),
         ("STRIPE_WEBHOOK_SECRET", "whsec_hunter2,whsec_hunter2_too"),
@@ -161,6 +170,49 @@ fn urls_are_checked_by_scheme() {
 }
 
 #[test]
+fn urls_of_postgresql_are_read_whole() {
+    for wrong in [
+        "postgresql://app:hunter2@db:port/m",
+        "postgresql://app:hunter2@db:70000/m",
+        "postgresql://app:hunter@2?hunter2=x@db/m",
+        "postgresql://app:hunter2@db/m?sslmode=hunter2",
+    ] {
+        let problem = problem("DATABASE_URL", wrong);
+        assert!(
+            problem.starts_with("DATABASE_URL must be like postgresql://") && !problem.contains("hunter2"),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
+fn keys_that_sign_are_whole_rsa_keys() {
+    let elliptic = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap().to_pkcs8v1().unwrap();
+    // Behind the 26 bytes that say that it is RSA: PKCS #1.
+    let (whole, bare) = (PEM.as_str(), pem("RSA PRIVATE KEY", &KEY[26..]));
+    for right in [whole, &bare, &format!("{whole}{bare}")] {
+        assert!(private_key(right).is_ok(), "{right}");
+    }
+    let mut bent = KEY.clone();
+    bent[100] ^= 1;
+    for (wrong, why) in [
+        ("", "there is no PEM"),
+        (&whole[..whole.len() - 40], "there is no PEM"),
+        (&pem("PRIVATE KEY", b"MERCATO"), "this one is damaged"),
+        (&pem("PRIVATE KEY", &KEY[..KEY.len() - 1]), "this one is damaged"),
+        (&pem("PRIVATE KEY", &bent), "this one is damaged"),
+        (&pem("PRIVATE KEY", elliptic.as_ref()), "or of another kind"),
+        (&pem("EC PRIVATE KEY", elliptic.as_ref()), "or of another kind"),
+        (&pem("ENCRYPTED PRIVATE KEY", &KEY), "this one is encrypted"),
+        (&pem("PUBLIC KEY", &KEY), "this one is public"),
+        (&format!("{whole}{}", pem("PRIVATE KEY", b"MERCATO")), "this one is damaged"),
+    ] {
+        let error = private_key(wrong).unwrap_err();
+        assert!(error.starts_with("an RSA private key") && error.contains(why), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn webhooks_are_signed_by_each_of_the_secrets() {
     let read = |text| serve(&lookup(with(&[("STRIPE_WEBHOOK_SECRET", text)]))).unwrap().stripe_webhook_secrets;
     let shown = |text| read(text).iter().map(|secret| secret.expose_secret().to_owned()).collect::<Vec<_>>();
@@ -240,7 +292,8 @@ fn a_secret_can_be_read_from_a_file() {
     };
     assert_eq!(
         problems(in_file()),
-        ["JWT_PRIVATE_KEY_FILE must hold an RSA private key in PEM, which starts with -----BEGIN PRIVATE KEY-----"]
+        ["JWT_PRIVATE_KEY_FILE must hold an RSA private key of 2048 bits or more in PEM, which starts with \
+          -----BEGIN PRIVATE KEY-----; there is no PEM"]
     );
 
     let key = PEM.replace("\\n", "\n");
@@ -280,7 +333,7 @@ fn secrets_are_shown_nowhere() {
     ];
     let config = serve(&lookup(with(&secrets))).unwrap();
     let shown = format!("{config:?} {:?}", dev(&lookup(with(&secrets))).unwrap());
-    assert!(!shown.contains("hunter2") && !shown.contains("TUVSQ0FUTw"), "{shown}");
+    assert!(!shown.contains("hunter2") && !shown.contains("BEGIN") && !shown.contains(&PEM[100..140]), "{shown}");
     assert!(shown.contains("REDACTED"));
 
     let keys = TABLE.iter().filter(|about| about.secret && !about.name.starts_with("STRIPE_"));

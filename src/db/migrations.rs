@@ -4,10 +4,11 @@ use anyhow::{Context, anyhow, ensure};
 use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
 use diesel::sql_types::{Bool, Text};
-use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::Db;
+use super::pool::establish;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -61,7 +62,7 @@ async fn ran(db: &Db) -> anyhow::Result<Vec<String>> {
         #[diesel(sql_type = Text)]
         version: String,
     }
-    let mut conn = db.connection().await?;
+    let mut conn = db.open().await?;
     let table: Table = diesel::sql_query(
         "select t.oid is not null as exists, \
                 coalesce(has_column_privilege(t.oid, 'version', 'select'), false) as readable \
@@ -86,7 +87,7 @@ async fn ran(db: &Db) -> anyhow::Result<Vec<String>> {
 }
 
 async fn harness(url: &str) -> anyhow::Result<AsyncMigrationHarness<AsyncPgConnection>> {
-    let mut conn = AsyncPgConnection::establish(url).await.context("MIGRATION_DATABASE_URL: cannot connect")?;
+    let mut conn = establish(url).await.context("MIGRATION_DATABASE_URL: cannot connect")?;
     // Any number will do, as long as only migrations use it.
     conn.batch_execute("SELECT pg_advisory_lock(7265737461)").await?;
     Ok(AsyncMigrationHarness::new(conn))

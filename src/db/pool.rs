@@ -1,6 +1,6 @@
 //! The pool of connections that the server's role has.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,8 +8,9 @@ use diesel_async::pooled_connection::bb8::{Pool, PooledConnection};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod,
 };
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
+use tokio_postgres::NoTls;
 
 use super::idempotency::Keyed;
 use crate::error::{Error, Result};
@@ -20,6 +21,7 @@ pub(super) type Conn = PooledConnection<'static, AsyncPgConnection>;
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<AsyncPgConnection>,
+    connect_error: ConnectError,
     /// The keyed request that this handle belongs to, if it does.
     pub(super) keyed: Option<Arc<Keyed>>,
 }
@@ -48,25 +50,28 @@ impl Db {
         let mut config = ManagerConfig::default();
         // The default sends a query at every checkout; broken connections are found on their way back instead.
         config.recycling_method = RecyclingMethod::Fast;
-        config.custom_setup = Box::new(|url| connect(url).boxed());
+        let connect_error = ConnectError::default();
+        let errors = connect_error.clone();
+        config.custom_setup = Box::new(move |url| connect(url, errors.clone()).boxed());
         let manager = AsyncDieselConnectionManager::new_with_config(database_url, config);
         let pool =
             Pool::builder().max_size(size).connection_timeout(wait).test_on_check_out(false).build_unchecked(manager);
-        Self { pool, keyed: None }
+        Self { pool, connect_error, keyed: None }
     }
 
     pub(super) fn with_keyed(&self, keyed: Option<Arc<Keyed>>) -> Self {
-        Self { pool: self.pool.clone(), keyed }
+        Self { pool: self.pool.clone(), connect_error: self.connect_error.clone(), keyed }
     }
 
     /// A connection that was alive a moment ago.
     pub(super) async fn connection(&self) -> Result<Conn> {
+        self.open().await.map_err(Error::Unavailable)
+    }
+
+    /// The same for the start, where there is nobody who could try again.
+    pub(super) async fn open(&self) -> anyhow::Result<Conn> {
         loop {
-            let mut conn = self
-                .pool
-                .get_owned()
-                .await
-                .map_err(|error| Error::Unavailable(anyhow::Error::new(error).context("no database connection")))?;
+            let mut conn = self.pool.get_owned().await.map_err(|_| self.connect_error.explain())?;
             // After a restart of PostgreSQL the pool is full of closed connections; dropping one makes room.
             if !conn.is_broken() {
                 return Ok(conn);
@@ -106,7 +111,7 @@ impl Db {
             #[diesel(sql_type = diesel::sql_types::Bool)]
             unwalled: bool,
         }
-        let mut conn = self.connection().await?;
+        let mut conn = self.open().await?;
         let power: Power = diesel::sql_query(
             "select current_user::text as role, r.rolsuper or r.rolbypassrls as bypasses, \
                 exists (select from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') \
@@ -134,9 +139,43 @@ impl Db {
     }
 }
 
-async fn connect(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
-    let mut conn = AsyncPgConnection::establish(url).await?;
-    let set_up = format!("{LIMITS}; {READING}");
-    conn.batch_execute(&set_up).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
-    Ok(conn)
+/// Why connecting failed last, until it succeeds. Who waits for a connection is only told that none came.
+#[derive(Clone, Default)]
+struct ConnectError(Arc<Mutex<Option<String>>>);
+
+impl ConnectError {
+    fn learn(&self, error: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// Why no connection came.
+    fn explain(&self) -> anyhow::Error {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(error) => anyhow::anyhow!("{error}").context(
+                "DATABASE_URL: cannot connect; it must name a PostgreSQL that runs, and a role, password and database \
+                 that it knows",
+            ),
+            None => anyhow::anyhow!(
+                "no database connection within DATABASE_POOL_WAIT_MS: all DATABASE_POOL_SIZE are busy, or the host of \
+                 DATABASE_URL does not answer"
+            ),
+        }
+    }
+}
+
+async fn connect(url: &str, errors: ConnectError) -> diesel::ConnectionResult<AsyncPgConnection> {
+    let opened = async {
+        let mut conn = establish(url).await?;
+        conn.batch_execute(&format!("{LIMITS}; {READING}")).await?;
+        anyhow::Ok(conn)
+    };
+    let opened = opened.await.map_err(|error| format!("{error:#}"));
+    errors.learn(opened.as_ref().err().cloned());
+    opened.map_err(diesel::ConnectionError::BadConnection)
+}
+
+/// A connection, or why there is none, which diesel would not tell.
+pub(super) async fn establish(url: &str) -> anyhow::Result<AsyncPgConnection> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    Ok(AsyncPgConnection::try_from_client_and_connection(client, connection).await?)
 }

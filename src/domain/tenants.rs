@@ -109,18 +109,19 @@ fn is_currency(code: &str, (): &()) -> garde::Result {
     }
 }
 
-/// The currencies of ISO 4217 in circulation, without those of three decimals: amounts have two.
-pub const CURRENCIES: [&str; 148] = [
-    "AED", "AFN", "ALL", "AMD", "ANG", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BGN", "BIF", "BMD",
-    "BND", "BOB", "BRL", "BSD", "BTN", "BWP", "BYN", "BZD", "CAD", "CDF", "CHF", "CLP", "CNY", "COP", "CRC", "CUP",
-    "CVE", "CZK", "DJF", "DKK", "DOP", "DZD", "EGP", "ERN", "ETB", "EUR", "FJD", "FKP", "GBP", "GEL", "GHS", "GIP",
-    "GMD", "GNF", "GTQ", "GYD", "HKD", "HNL", "HTG", "HUF", "IDR", "ILS", "INR", "IRR", "ISK", "JMD", "JPY", "KES",
-    "KGS", "KHR", "KMF", "KPW", "KRW", "KYD", "KZT", "LAK", "LBP", "LKR", "LRD", "LSL", "MAD", "MDL", "MGA", "MKD",
-    "MMK", "MNT", "MOP", "MRU", "MUR", "MVR", "MWK", "MXN", "MYR", "MZN", "NAD", "NGN", "NIO", "NOK", "NPR", "NZD",
-    "PAB", "PEN", "PGK", "PHP", "PKR", "PLN", "PYG", "QAR", "RON", "RSD", "RUB", "RWF", "SAR", "SBD", "SCR", "SDG",
-    "SEK", "SGD", "SHP", "SLE", "SOS", "SRD", "SSP", "STN", "SVC", "SYP", "SZL", "THB", "TJS", "TMT", "TOP", "TRY",
-    "TTD", "TWD", "TZS", "UAH", "UGX", "USD", "UYU", "UZS", "VES", "VND", "VUV", "WST", "XAF", "XCD", "XOF", "XPF",
-    "YER", "ZAR", "ZMW", "ZWG",
+/// The currencies of ISO 4217 in circulation, as of its amendment 180 (January 2026), without those of three decimals:
+/// amounts have two. VED is left out: it is another code for VES.
+pub const CURRENCIES: [&str; 147] = [
+    "AED", "AFN", "ALL", "AMD", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BIF", "BMD", "BND", "BOB",
+    "BRL", "BSD", "BTN", "BWP", "BYN", "BZD", "CAD", "CDF", "CHF", "CLP", "CNY", "COP", "CRC", "CUP", "CVE", "CZK",
+    "DJF", "DKK", "DOP", "DZD", "EGP", "ERN", "ETB", "EUR", "FJD", "FKP", "GBP", "GEL", "GHS", "GIP", "GMD", "GNF",
+    "GTQ", "GYD", "HKD", "HNL", "HTG", "HUF", "IDR", "ILS", "INR", "IRR", "ISK", "JMD", "JPY", "KES", "KGS", "KHR",
+    "KMF", "KPW", "KRW", "KYD", "KZT", "LAK", "LBP", "LKR", "LRD", "LSL", "MAD", "MDL", "MGA", "MKD", "MMK", "MNT",
+    "MOP", "MRU", "MUR", "MVR", "MWK", "MXN", "MYR", "MZN", "NAD", "NGN", "NIO", "NOK", "NPR", "NZD", "PAB", "PEN",
+    "PGK", "PHP", "PKR", "PLN", "PYG", "QAR", "RON", "RSD", "RUB", "RWF", "SAR", "SBD", "SCR", "SDG", "SEK", "SGD",
+    "SHP", "SLE", "SOS", "SRD", "SSP", "STN", "SVC", "SYP", "SZL", "THB", "TJS", "TMT", "TOP", "TRY", "TTD", "TWD",
+    "TZS", "UAH", "UGX", "USD", "UYU", "UZS", "VES", "VND", "VUV", "WST", "XAF", "XCD", "XCG", "XOF", "XPF", "YER",
+    "ZAR", "ZMW", "ZWG",
 ];
 
 #[cfg(test)]
@@ -137,6 +138,28 @@ mod tests {
         {
             assert!(is_subdomain(bad, &()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn currencies_are_those_of_today() {
+        let taken = |code: &&str| is_currency(code, &()).is_ok();
+        for [withdrawn, instead] in [
+            ["ANG", "XCG"],
+            ["BGN", "EUR"],
+            ["BYR", "BYN"],
+            ["CUC", "CUP"],
+            ["HRK", "EUR"],
+            ["MRO", "MRU"],
+            ["SLL", "SLE"],
+            ["STD", "STN"],
+            ["VEF", "VES"],
+            ["ZWL", "ZWG"],
+        ] {
+            assert!(!taken(&withdrawn) && taken(&instead), "{withdrawn} is {instead} now");
+        }
+        // Three or four decimals, and what nobody pays with: gold, drawing rights, funds, nothing at all.
+        let others = ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND", "CLF", "UYW", "XAU", "XDR", "USN", "XAD", "XXX"];
+        assert_eq!(others.iter().find(|code| taken(code)), None);
     }
 
     #[test]

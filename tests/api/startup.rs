@@ -2,9 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Output;
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use tempfile::NamedTempFile;
 use tokio::process::Command;
 
 use crate::support::TestDatabase;
@@ -39,6 +42,37 @@ async fn every_missing_or_wrong_setting_is_named_at_once() {
         assert!(text.contains(name), "{name}: {text}");
     }
     assert!(!text.contains("canary"), "{text}");
+}
+
+/// A key for another algorithm is as whole as can be, and of no use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_cannot_sign_is_named_beside_what_else_is_wrong() {
+    let elliptic = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a key");
+    let elliptic = elliptic.to_pkcs8v1().expect("its encoding");
+    let mut file = NamedTempFile::new().expect("a file");
+    file.write_all(pem::encode(&pem::Pem::new("PRIVATE KEY", elliptic.as_ref())).as_bytes()).expect("it is written");
+    let mut settings = complete(&TestDatabase::create().await);
+    settings
+        .extend([("JWT_PRIVATE_KEY_FILE", file.path().to_string_lossy().into_owned()), ("PORT", "http".to_owned())]);
+    let text = refusal(&settings).await;
+    assert!(
+        text.contains("JWT_PRIVATE_KEY_FILE must hold an RSA private key") && text.contains("PORT must be"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_reached_is_named_with_the_reason() {
+    let database = TestDatabase::create().await;
+    let stranger = database.app_url.replace("mercato_app@", "stranger:canary@");
+    let nowhere = "postgresql://mercato_app:canary@127.0.0.1:1/mercato".to_owned();
+    for (url, reason) in [(stranger, "role \"stranger\" does not exist"), (nowhere, "Connection refused")] {
+        let mut settings = complete(&database);
+        settings.extend([("DATABASE_URL", url), ("DATABASE_POOL_WAIT_MS", "1000".to_owned())]);
+        let text = refusal(&settings).await;
+        assert!(text.contains("DATABASE_URL: ") && text.contains(reason), "{text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
