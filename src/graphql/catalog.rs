@@ -11,7 +11,6 @@ use crate::graphql::Engine;
 use crate::graphql::answer::{Answer, Data};
 use crate::graphql::operation::{Operation, each_field};
 use crate::services::catalog::Question;
-use crate::telemetry::metrics::CacheOutcome;
 
 /// The fields of `Query` that read the catalog: many products, and one.
 const LIST: &str = "products";
@@ -109,14 +108,14 @@ impl Engine {
         let Inquiry { tenant, question, is_list } = inquiry;
         let metrics = &self.services.metrics;
         let Some(place) = catalog.place(tenant, question).await else {
-            metrics.catalog_asked(CacheOutcome::Bypass);
+            metrics.catalog_bypassed();
             return self.run(Arc::clone(&self.services), caller, operation).await.into();
         };
         if let Some(answer) = catalog.find(&place, is_list).await {
-            metrics.catalog_asked(CacheOutcome::Hit);
+            metrics.catalog_hit();
             return Answer { data: Data::Kept(answer), ..Answer::default() };
         }
-        metrics.catalog_asked(CacheOutcome::Miss);
+        metrics.catalog_missed();
         let response = self.run(Arc::clone(&self.services), caller, operation).await;
         if !response.errors.is_empty() {
             return response.into();

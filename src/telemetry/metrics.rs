@@ -26,17 +26,6 @@ pub enum Operation {
     Mutation,
 }
 
-/// What came of asking a cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheOutcome {
-    /// It had the answer.
-    Hit,
-    /// It had not.
-    Miss,
-    /// It could not be used: it is switched off, or Redis is gone.
-    Bypass,
-}
-
 /// What somebody gives to show who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
@@ -209,13 +198,22 @@ impl Metrics {
         self.authentication_attempts.with_label_values(&[proof.as_str(), outcome.as_str()]).inc();
     }
 
-    /// What is kept of catalogs was to be asked for an answer.
-    pub fn catalog_asked(&self, found: CacheOutcome) {
-        let outcome = match found {
-            CacheOutcome::Hit => "hit",
-            CacheOutcome::Miss => "miss",
-            CacheOutcome::Bypass => "bypass",
-        };
+    /// What is kept of catalogs had an answer.
+    pub fn catalog_hit(&self) {
+        self.catalog_asked("hit");
+    }
+
+    /// What is kept of catalogs had no answer.
+    pub fn catalog_missed(&self) {
+        self.catalog_asked("miss");
+    }
+
+    /// What is kept of catalogs could not be used: it is switched off, or Redis is gone.
+    pub fn catalog_bypassed(&self) {
+        self.catalog_asked("bypass");
+    }
+
+    fn catalog_asked(&self, outcome: &str) {
         self.cache_requests.with_label_values(&["catalog", outcome]).inc();
     }
 
