@@ -41,7 +41,8 @@ const REST_AND_SERVICES: [(&str, &str); 5] = [
 /// Crates, by the beginning of their names, and the layers that may name them.
 const CRATES: [(&str, &[&str]); 4] = [
     ("diesel", &["db"]),
-    ("tokio_postgres", &["db"]),
+    // Settings are read as it will read them.
+    ("tokio_postgres", &["config", "db"]),
     ("async_graphql", &["db", "graphql", "http", "rest"]),
     ("axum", &["app", "dev", "http", "rest"]),
 ];
