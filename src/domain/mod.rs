@@ -7,6 +7,7 @@ pub mod inventory;
 pub mod limits;
 pub mod mfa;
 pub mod money;
+mod named;
 pub mod opaque_token;
 pub mod orders;
 pub mod page;
