@@ -1,6 +1,7 @@
 //! Pure rules and value types. Nothing here does I/O or knows a framework, so that all of it can be property-tested.
 
 pub mod actor;
+pub mod audit;
 pub mod auth;
 pub mod idempotency;
 pub mod inventory;
