@@ -9,6 +9,7 @@ use super::keyset::Listing;
 use super::schema::audit_logs;
 use super::session::TenantTx;
 use super::sql::Sql;
+use crate::domain::audit::AuditAction;
 use crate::domain::page::{KeyKind, ListId, Page, SortKey, Window};
 use crate::error::Result;
 
@@ -20,8 +21,8 @@ pub struct AuditLogRow {
     pub id: Uuid,
     /// Who did it; none when nobody was logged in or a job did.
     pub user_id: Option<Uuid>,
-    /// CREATE, UPDATE or DELETE.
-    pub action: String,
+    /// What was done.
+    pub action: AuditAction,
     /// The table.
     pub resource: String,
     /// The row.

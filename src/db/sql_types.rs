@@ -7,6 +7,7 @@ use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::{Numeric, Text};
 
 use crate::domain::actor::Role;
+use crate::domain::audit::AuditAction;
 use crate::domain::money::Amount;
 use crate::domain::orders::OrderStatus;
 use crate::domain::payments::{PaymentProblem, PaymentStatus, RefundReason, RefundStatus};
@@ -54,6 +55,7 @@ macro_rules! stored_by_name {
 }
 
 stored_by_name!(Role);
+stored_by_name!(AuditAction);
 stored_by_name!(OrderStatus);
 stored_by_name!(PaymentStatus);
 stored_by_name!(PaymentProblem);

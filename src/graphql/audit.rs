@@ -1,16 +1,29 @@
 //! The audit log.
 
-use async_graphql::{Context, InputObject, Object};
+use async_graphql::{Context, Enum, InputObject, Object};
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 
 use crate::db::audit::{AuditFilter, AuditLogRow};
+use crate::domain::audit as domain;
 use crate::domain::page::{ListId, PageArgs};
 use crate::domain::validation::check_text;
 use crate::graphql::context::RequestExt;
 use crate::graphql::guards::Access;
 use crate::graphql::pagination::Connection;
 use crate::graphql::scalars::Id;
+
+/// What was done to an object.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "domain::AuditAction")]
+pub enum AuditAction {
+    /// It was made.
+    Create,
+    /// It was changed.
+    Update,
+    /// It was taken away.
+    Delete,
+}
 
 /// One change of one object, written by the database itself.
 pub struct AuditLog(pub AuditLogRow);
@@ -34,9 +47,9 @@ impl AuditLog {
         self.0.user_id.map(Id)
     }
 
-    /// CREATE, UPDATE or DELETE.
-    async fn action(&self) -> &str {
-        &self.0.action
+    /// What was done to the object.
+    async fn action(&self) -> AuditAction {
+        self.0.action.into()
     }
 
     /// The kind of object: the name of its table.

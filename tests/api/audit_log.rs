@@ -1,11 +1,14 @@
 //! The log of all changes.
 
+use std::collections::BTreeSet;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::database::text_rows;
 use crate::support::expect::shape;
 use crate::support::shop::id;
-use crate::support::{TestServer, answer};
+use crate::support::{As, TestServer, answer};
 
 const LIST: &str = "query($filter: AuditLogFilter, $first: Int) { auditLogs(filter: $filter, first: $first) {
     totalCount nodes { id userId action resource resourceId changes requestId timestamp } } }";
@@ -83,4 +86,21 @@ async fn no_secret_and_no_personal_data_is_logged() {
     for secret in ["@", "argon2", "pk_", "password", "api_key", "mfa_secret", "Lovelace", "St James", "SW1Y"] {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
+}
+
+/// The schema's actions are those that the database lets an entry have.
+#[tokio::test(flavor = "multi_thread")]
+async fn actions_are_a_closed_set() {
+    let server = TestServer::start().await;
+    let query = "{ __type(name: \"AuditLog\") { fields { name type { ofType { kind name enumValues { name } } } } } }";
+    let fields = server.data(&As::Nobody, query, json!({})).await["__type"]["fields"].clone();
+    let fields = fields.as_array().expect("fields");
+    let action = &fields.iter().find(|field| field["name"] == "action").expect("the action")["type"]["ofType"];
+    let names =
+        action["enumValues"].as_array().into_iter().flatten().map(|value| value["name"].as_str().expect("a name"));
+    let check = "select pg_get_constraintdef(oid) from pg_constraint where conname = 'audit_logs_action_check'";
+    let check = text_rows(&server.database.as_owner().await, check).await.concat();
+    let allowed = check.split('\'').skip(1).step_by(2);
+    assert_eq!(names.collect::<BTreeSet<_>>(), allowed.collect());
+    assert_eq!((&action["kind"], &action["name"]), (&json!("ENUM"), &json!("AuditAction")));
 }
