@@ -41,6 +41,7 @@ mod products;
 mod query_counts;
 mod race_orders;
 mod race_payments;
+mod readme;
 mod rest;
 mod roles;
 mod row_security;

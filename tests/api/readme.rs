@@ -1,0 +1,71 @@
+//! The README's walk-through, run as a newcomer pastes it.
+
+use std::process::Stdio;
+
+use serde_json::{Deserializer, Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::support::TestDatabase;
+use crate::support::database::variable;
+
+/// The README's blocks of code in this language that say this.
+fn blocks(language: &str, what: &str) -> Vec<&'static str> {
+    let blocks = include_str!("../../README.md").split("```").skip(1).step_by(2);
+    blocks.filter_map(|block| block.strip_prefix(language)).filter(|block| block.contains(what)).collect()
+}
+
+/// `mercato dev`, which is killed when this is dropped, and where it serves.
+async fn dev(data_dir: &TempDir) -> (Child, String) {
+    let database = TestDatabase::create().await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mercato"));
+    command.args(["dev", "--port", "0", "--data-dir"]).arg(data_dir.path()).current_dir(data_dir).env_clear();
+    command.env("DATABASE_URL", &database.app_url).env("REDIS_URL", variable("REDIS_URL")).env("LOG_LEVEL", "off");
+    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("the binary");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    while let Some(line) = lines.next_line().await.expect("text") {
+        if let Some((_, url)) = line.split_once("Health       ") {
+            return (child, url.trim_end_matches("/ready").to_owned());
+        }
+    }
+    panic!("it ended before it served");
+}
+
+/// What a script answers, which is JSON behind JSON.
+async fn run(script: &str, url: &str) -> Vec<Value> {
+    let script = script.replace("http://localhost:3000", url);
+    let ran = Command::new("sh").args(["-euc", &script]).output().await.expect("a shell");
+    let (output, errors) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{script}\n{output}\n{errors}");
+    let answers: Result<_, _> = Deserializer::from_str(&output).into_iter().collect();
+    answers.unwrap_or_else(|error| panic!("{error}: {output}\n{errors}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_walk_through_leads_where_it_says() {
+    let data_dir = TempDir::new().expect("a folder");
+    let (_dev, url) = dev(&data_dir).await;
+    let [query, order, payment] = blocks("sh\n", "curl ")[..] else { panic!("three blocks of curl") };
+    let [shown] = blocks("json\n", "extensions")[..] else { panic!("one answer") };
+
+    let answer = run(query, &url).await.remove(0);
+    let shown: Value = serde_json::from_str(shown).expect("JSON");
+    assert_eq!(answer["data"], shown["data"]);
+    for part in ["requested", "limit"] {
+        assert_eq!(answer["extensions"]["cost"][part], shown["extensions"]["cost"][part], "{part}");
+    }
+
+    // Once more with the same key, and not faster than the webhook.
+    let order = format!("{order}\nprintf '\"%s\"' \"$ORDER\"\n");
+    let is_paid = "until curl -s $API/orders/$ORDER -H \"Authorization: Bearer $TOKEN\" | grep -q '\"status\":\"PAID\"'; do :; done";
+    let payment = payment.replace("/confirm\n", &format!("/confirm\n{is_paid}\n"));
+    assert!(payment.contains(is_paid), "{payment}");
+    let [first, again, intent, fulfilled, shipped] = &run(&format!("{order}{order}{payment}"), &url).await[..] else {
+        panic!("five answers")
+    };
+    assert!(first == again && first.as_str().is_some_and(|id| id.len() == 36), "{first} {again}");
+    assert_eq!((&intent["object"], &intent["status"]), (&json!("payment_intent"), &json!("succeeded")));
+    assert_eq!([&fulfilled["data"]["status"], &shipped["data"]["status"]], ["FULFILLED", "SHIPPED"]);
+    assert_eq!(&shipped["data"]["id"], first);
+}
