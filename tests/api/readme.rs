@@ -26,6 +26,8 @@ async fn dev(data_dir: &TempDir) -> (Child, String) {
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
     while let Some(line) = lines.next_line().await.expect("text") {
         if let Some((_, url)) = line.split_once("Health       ") {
+            // It has more to say, and ends when nobody listens.
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             return (child, url.trim_end_matches("/ready").to_owned());
         }
     }
