@@ -268,7 +268,7 @@ fn banner(url: &str, shop: &DemoShop, data_dir: &Path, is_simulated: bool) -> St
   The demo shop's accounts (subdomain `{}`):
 {accounts}
   Try it:
-    curl -s {url}/api/v1/products?search=mug -H 'X-API-Key: {}'
+    curl -s '{url}/api/v1/products?search=mug' -H 'X-API-Key: {}'
 
   Ctrl-C ends everything; the data stays for the next start.
 ",

@@ -14,6 +14,7 @@ mod bombs;
 mod canaries;
 mod catalog_cache;
 mod crash;
+mod dev;
 mod faults;
 mod forged_tokens;
 mod generated;
