@@ -10,7 +10,7 @@ use reqwest::Client;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::answer;
@@ -33,7 +33,7 @@ impl Dev {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mercato"));
         command.args(["dev", "--port", "0", "--data-dir"]).arg(data_dir).args(arguments);
         command.env_clear().env("PATH", variable("PATH")).current_dir(data_dir);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the binary");
         let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         Self { child, lines }
@@ -56,6 +56,8 @@ impl Dev {
 
     /// Waits for its end, and gives its exit code. These servers ended before it did.
     async fn ended(mut self, servers: [Pid; 2]) -> Option<i32> {
+        // Waiting would close it, which may end a command as well.
+        let _stdin = self.child.stdin.take();
         let status = self.child.wait().await.expect("an end");
         for server in servers {
             assert!(test_kill_process(server).is_err(), "{server:?} still runs");
@@ -154,4 +156,26 @@ async fn a_newcomer_finds_what_the_banner_promises_and_leaves_nothing_running() 
         assert_eq!(dev.ended(servers).await, Some(0), "{signal:?}");
     }
     assert_eq!(lines_to_try[0], lines_to_try[1], "the same shop, with the same key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_beside_the_services_is_told_where_they_are_and_when_to_end() {
+    let dir = data_dir();
+    let tell = "echo $DATABASE_URL $MIGRATION_DATABASE_URL $REDIS_URL ready; exec cat";
+    let mut dev = Dev::start(dir.path(), &["--", "sh", "-c", tell]);
+    let told = dev.lines_to("ready").await.pop().expect("a line");
+    let services = Services::read(dir.path());
+    assert_eq!(told, format!("{} {} {} ready", services.app, services.owner, services.redis));
+    let servers = services.processes().await;
+    // As shells have it: 128 and the signal's number.
+    dev.send(Signal::TERM);
+    assert_eq!(dev.ended(servers).await, Some(128 + 15));
+
+    // And one that ends by itself, with an exit code of its own.
+    let mut dev = Dev::start(dir.path(), &["--", "sh", "-c", "echo ready; read line; exit $line"]);
+    dev.lines_to("ready").await;
+    let servers = services.processes().await;
+    let mut stdin = dev.child.stdin.take().expect("its input");
+    stdin.write_all(b"7\n").await.expect("a line");
+    assert_eq!(dev.ended(servers).await, Some(7));
 }
