@@ -4,8 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,13 @@ use mercato::domain::sources::{Sources, SystemSources};
 use mercato::http::graphiql::{DemoLogin, DemoTenant, GraphiqlConfig};
 use mercato::services::{tokens, vault};
 use mercato::telemetry::logs;
+use rustix::process::{Pid, Signal, kill_process};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 use tokio::runtime::Runtime;
 
-use super::serve::asked_to_stop;
+use super::serve::Stop;
 use super::{Dev, open_files};
 
 /// Stands for the key of the simulated account.
@@ -47,15 +50,17 @@ impl Dev {
         let settings = config::for_dev()?;
         logs::init(settings.server.log_format, &settings.server.log_level)?;
         // Before anything is started: from here on a signal ends the children too.
-        let stop = runtime.block_on(async { asked_to_stop() })?;
+        let stop = runtime.block_on(async { Stop::take_over() })?;
         let (config, mut services) = self.prepare(settings)?;
         let migrated = match &config.migration_database_url {
             Some(url) => runtime.block_on(migrations::run(url.expose_secret())).map(|_| ()),
             None => Ok(()),
         };
         let ended = migrated.and_then(|()| match self.command.split_first() {
-            Some((program, arguments)) => run_beside(&config, &self.data_dir, program, arguments),
-            None => runtime.block_on(self.serve(config, stop, services.as_mut())),
+            Some((program, arguments)) => {
+                runtime.block_on(run_beside(&config, &self.data_dir, program, arguments, stop))
+            }
+            None => runtime.block_on(self.serve(config, stop.asked(), services.as_mut())),
         });
         if let Some(services) = &mut services {
             services.stop();
@@ -185,18 +190,37 @@ async fn watch(services: Option<&mut Services>) -> String {
     }
 }
 
-fn run_beside(config: &Config, data_dir: &Path, program: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
-    let status = Command::new(program)
+/// Runs the command to its end, and gives its exit code as shells do: 128 and more for a signal's.
+///
+/// SIGTERM is passed on to it. Ctrl-C is not: the terminal sends that to both, and some, as psql, go on after it.
+async fn run_beside(
+    config: &Config,
+    data_dir: &Path,
+    program: &str,
+    arguments: &[String],
+    mut stop: Stop,
+) -> anyhow::Result<ExitCode> {
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env("DATABASE_URL", config.database_url.expose_secret())
         .envs(config.migration_database_url.iter().map(|url| ("MIGRATION_DATABASE_URL", url.expose_secret())))
         .env("REDIS_URL", config.redis_url.expose_secret())
         .env("JWT_PRIVATE_KEY_FILE", fs::canonicalize(data_dir)?.join(SIGNING_KEY))
-        .env("DATA_ENCRYPTION_KEY_FILE", fs::canonicalize(data_dir)?.join(DATA_KEY))
-        .status()
-        .with_context(|| format!("cannot run {program}"))?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    Ok(ExitCode::from(code))
+        .env("DATA_ENCRYPTION_KEY_FILE", fs::canonicalize(data_dir)?.join(DATA_KEY));
+    let mut child = command.spawn().with_context(|| format!("cannot run {program}"))?;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status?,
+            () = stop.terminated() => {
+                // It is not waited for yet, so the number is still its own, even if it has just ended.
+                let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+                let _ = id.map(|id| kill_process(id, Signal::TERM));
+            }
+        }
+    };
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
 /// A secret of this data directory, made at the first start.
@@ -269,7 +293,7 @@ fn banner(url: &str, shop: &DemoShop, data_dir: &Path, is_simulated: bool) -> St
   The demo shop's accounts (subdomain `{}`):
 {accounts}
   Try it:
-    curl -s {url}/api/v1/products?search=mug -H 'X-API-Key: {}'
+    curl -s '{url}/api/v1/products?search=mug' -H 'X-API-Key: {}'
 
   Ctrl-C ends everything; the data stays for the next start.
 ",

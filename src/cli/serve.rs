@@ -9,7 +9,7 @@ use mercato::config;
 use mercato::db::migrations;
 use mercato::telemetry::logs;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::open_files;
 
@@ -27,21 +27,37 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     // With PORT=0 nobody else could tell.
     let address = listener.local_addr()?;
     // Before anybody can know that it serves, and ask it to stop.
-    let stop = asked_to_stop()?;
+    let stop = Stop::take_over()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
     let router = app.router();
-    app::serve(app, router, listener, stop, settings.shutdown_grace).await;
+    app::serve(app, router, listener, stop.asked(), settings.shutdown_grace).await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Resolves at Ctrl-C or SIGTERM. From this call on, neither ends the process by itself.
-pub fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
+/// Ctrl-C (SIGINT) and SIGTERM. Once this is made, neither ends the process by itself, and none that comes before it is
+/// waited for is lost.
+pub struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    /// Takes both signals over. To be called in a runtime.
+    pub fn take_over() -> anyhow::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Resolves at either.
+    pub async fn asked(mut self) {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    })
+    }
+
+    /// Resolves at each SIGTERM.
+    pub async fn terminated(&mut self) {
+        self.terminate.recv().await;
+    }
 }

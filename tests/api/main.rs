@@ -15,6 +15,7 @@ mod canaries;
 mod catalog_cache;
 mod crash;
 mod descriptions;
+mod dev;
 mod faults;
 mod forged_tokens;
 mod generated;

@@ -147,7 +147,8 @@ pub async fn text_rows(client: &Client, sql: &str) -> Vec<String> {
     rows.collect()
 }
 
-async fn connect(url: &str) -> Client {
+/// A connection as the role that the address names.
+pub async fn connect(url: &str) -> Client {
     let (client, connection) =
         tokio_postgres::connect(url, NoTls).await.unwrap_or_else(|error| panic!("{url}: {error}"));
     tokio::spawn(connection);
