@@ -23,6 +23,13 @@ async fn start(change: impl FnOnce(&mut Config)) -> (TestServer, Shop, Uuid) {
     (server, shop, product)
 }
 
+/// The same, with a server that gives requests up soon. Another one made the shop, however long that took.
+async fn start_impatient(soon: Duration) -> (TestServer, Shop, Uuid) {
+    let (server, shop, product) = start(|_| {}).await;
+    let server = TestServer::on_database(server.database.clone(), |config| config.server.request_timeout = soon).await;
+    (server, shop, product)
+}
+
 async fn probe(server: &TestServer, path: &str) -> (u16, Value) {
     let answer = answer(server.http.get(format!("{}{path}", server.url))).await;
     (answer.status, answer.body)
@@ -129,7 +136,7 @@ async fn an_exhausted_pool_is_a_503_after_the_wait() {
 /// An operation that waits for others too long is given up, and leaves nothing behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_takes_too_long_is_given_up() {
-    let (server, shop, product) = start(|config| config.server.request_timeout = Duration::from_millis(300)).await;
+    let (server, shop, product) = start_impatient(Duration::from_secs(1)).await;
     let superuser = server.database.as_superuser().await;
     superuser.batch_execute("begin; lock table inventory in exclusive mode").await.expect("a lock");
     assert_unavailable(&order(&server, &shop, product).await);
@@ -143,7 +150,7 @@ async fn what_takes_too_long_is_given_up() {
 /// PostgreSQL is told, and does not work on for an answer that nobody waits for. Its own limit is ten seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_given_up_is_cancelled() {
-    let (server, shop, product) = start(|config| config.server.request_timeout = Duration::from_millis(300)).await;
+    let (server, shop, product) = start_impatient(Duration::from_secs(1)).await;
     sabotage(&server.database.as_owner().await, "perform pg_sleep(60)").await;
     assert_unavailable(&order(&server, &shop, product).await);
     let superuser = server.database.as_superuser().await;
@@ -239,7 +246,7 @@ async fn one_connection_is_enough_for_a_mutation_of_several_fields() {
 /// Whoever hears that it took too long must not send again what was done.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_changed_nothing_is_to_be_sent_again_when_it_took_too_long() {
-    let (server, shop, product) = start(|config| config.server.request_timeout = WAIT * 2).await;
+    let (server, shop, product) = start_impatient(WAIT * 2).await;
     // That the admin may come in is known before nobody can look it up.
     server.data(&shop.admin, "{ viewer { id } }", json!({})).await;
     let owner = server.database.as_owner().await;

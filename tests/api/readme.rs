@@ -1,5 +1,6 @@
 //! The README's walk-through, run as a newcomer pastes it.
 
+use std::fs;
 use std::process::Stdio;
 
 use serde_json::{Deserializer, Value, json};
@@ -9,6 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::support::TestDatabase;
 use crate::support::database::variable;
+use crate::support::quotas::address;
 
 /// The README's blocks of code in this language that say this.
 fn blocks(language: &str, what: &str) -> Vec<&'static str> {
@@ -22,6 +24,7 @@ async fn dev(data_dir: &TempDir) -> (Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mercato"));
     command.args(["dev", "--port", "0", "--data-dir"]).arg(data_dir.path()).current_dir(data_dir).env_clear();
     command.env("DATABASE_URL", &database.app_url).env("REDIS_URL", variable("REDIS_URL")).env("LOG_LEVEL", "off");
+    command.env("TRUSTED_PROXIES", "127.0.0.1/32");
     let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("the binary");
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
     while let Some(line) = lines.next_line().await.expect("text") {
@@ -34,10 +37,11 @@ async fn dev(data_dir: &TempDir) -> (Child, String) {
     panic!("it ended before it served");
 }
 
-/// What a script answers, which is JSON behind JSON.
-async fn run(script: &str, url: &str) -> Vec<Value> {
+/// What a script answers, which is JSON behind JSON. Its folder has the settings of curl.
+async fn run(script: &str, url: &str, curl_home: &TempDir) -> Vec<Value> {
     let script = script.replace("http://localhost:3000", url);
-    let ran = Command::new("sh").args(["-euc", &script]).output().await.expect("a shell");
+    let mut shell = Command::new("sh");
+    let ran = shell.args(["-euc", &script]).env("CURL_HOME", curl_home.path()).output().await.expect("a shell");
     let (output, errors) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success(), "{script}\n{output}\n{errors}");
     let answers: Result<_, _> = Deserializer::from_str(&output).into_iter().collect();
@@ -48,10 +52,13 @@ async fn run(script: &str, url: &str) -> Vec<Value> {
 async fn the_walk_through_leads_where_it_says() {
     let data_dir = TempDir::new().expect("a folder");
     let (_dev, url) = dev(&data_dir).await;
+    // Others use up what the address of all tests may ask for.
+    let from = format!("header = \"X-Forwarded-For: {}\"", address());
+    fs::write(data_dir.path().join(".curlrc"), from).expect("it is written");
     let [query, order, payment] = blocks("sh\n", "curl ")[..] else { panic!("three blocks of curl") };
     let [shown] = blocks("json\n", "extensions")[..] else { panic!("one answer") };
 
-    let answer = run(query, &url).await.remove(0);
+    let answer = run(query, &url, &data_dir).await.remove(0);
     let shown: Value = serde_json::from_str(shown).expect("JSON");
     assert_eq!(answer["data"], shown["data"]);
     for part in ["requested", "limit"] {
@@ -63,7 +70,9 @@ async fn the_walk_through_leads_where_it_says() {
     let is_paid = "until curl -s $API/orders/$ORDER -H \"Authorization: Bearer $TOKEN\" | grep -q '\"status\":\"PAID\"'; do :; done";
     let payment = payment.replace("/confirm\n", &format!("/confirm\n{is_paid}\n"));
     assert!(payment.contains(is_paid), "{payment}");
-    let [first, again, intent, fulfilled, shipped] = &run(&format!("{order}{order}{payment}"), &url).await[..] else {
+    let [first, again, intent, fulfilled, shipped] =
+        &run(&format!("{order}{order}{payment}"), &url, &data_dir).await[..]
+    else {
         panic!("five answers")
     };
     assert!(first == again && first.as_str().is_some_and(|id| id.len() == 36), "{first} {again}");
