@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 /// What a program is made of.
-const SOURCES: [&str; 3] = ["src", "assets", "Cargo.lock"];
+const SOURCES: [&str; 4] = ["src", "assets", "migrations", "Cargo.lock"];
 
 fn main() -> io::Result<()> {
     let mut hasher = DefaultHasher::new();

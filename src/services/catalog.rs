@@ -190,9 +190,6 @@ impl Catalog {
 
     /// Lets go of what was kept of a shop's catalog, here and elsewhere, because that was changed.
     pub async fn changed(&self, tenant: Uuid) {
-        if !self.is_on {
-            return;
-        }
         self.learn(tenant, |known| Known { changes: known.changes + 1, ..known });
         if self.tell(tenant).await {
             return;
