@@ -186,7 +186,7 @@ async fn replicas_share_lists_and_changes() {
 
     rename(&there, &shop, id, "Renamed there").await;
     assert_eq!(names(&there, &shop.customer).await, ["Renamed there"]);
-    until("the other replica sees it", async || names(&here, &shop.customer).await == ["Renamed there"]).await;
+    until("the other replica sees it", 20, async || names(&here, &shop.customer).await == ["Renamed there"]).await;
     assert_eq!(name(&here, &shop.shopper, id).await.as_deref(), Some("Renamed there"));
 }
 
@@ -227,10 +227,10 @@ async fn a_change_that_redis_did_not_hear_of_is_told_later() {
     assert_eq!(names(&here, &shop.customer).await, ["Renamed"], "whoever made the change knows of it");
     assert_eq!(names(&there, &shop.customer).await, ["Product A"], "the other one goes by what Redis knows");
     line.mend();
-    until("the other replica sees it", async || names(&there, &shop.customer).await == ["Renamed"]).await;
+    until("the other replica sees it", 20, async || names(&there, &shop.customer).await == ["Renamed"]).await;
     assert_eq!(name(&there, &shop.shopper, id).await.as_deref(), Some("Renamed"));
     // And what is kept is used again.
-    until("what is kept is used", async || {
+    until("what is kept is used", 20, async || {
         names(&here, &shop.customer).await;
         rename_secretly(&here.database, id, "Secretly").await;
         let seen = names(&here, &shop.customer).await;
@@ -262,7 +262,7 @@ async fn what_is_changed_is_told_though_the_merchant_goes_away() {
         server.database.until_idle().await;
         let now = name(&server, &shop.merchant, id).await;
         changed += usize::from(now != last);
-        until("visitors see it", async || name(&server, &shop.shopper, id).await == now).await;
+        until("visitors see it", 20, async || name(&server, &shop.shopper, id).await == now).await;
         last = now;
     }
     assert!(abandoned > 0 && changed > 0, "{abandoned} abandoned, {changed} changed");
@@ -302,7 +302,7 @@ async fn race_of_changes_and_visitors() {
     let (visits, ()) = tokio::join!(visitors, change);
     assert!(visits.iter().all(|&visits| visits > 0), "{visits:?}");
     for server in [&here, &there] {
-        until("all replicas see it", async || number(&names(server, &shop.customer).await[0]) == CHANGES).await;
+        until("all replicas see it", 20, async || number(&names(server, &shop.customer).await[0]) == CHANGES).await;
     }
 }
 

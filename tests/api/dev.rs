@@ -3,67 +3,33 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
 
 use redis::InfoDict;
 use reqwest::Client;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, test_kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 
 use crate::support::answer;
 use crate::support::database::{connect, text_rows, variable};
+use crate::support::process::{Dev, signal as send, told};
 
 /// A directory that the servers' user may enter.
 fn data_dir() -> TempDir {
     tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().expect("a directory")
 }
 
-/// A running `mercato dev`. It is killed when this is dropped.
-struct Dev {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Dev {
-    /// Starts it with nothing of what the tests themselves are run with.
-    fn start(data_dir: &Path, arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mercato"));
-        command.args(["dev", "--port", "0", "--data-dir"]).arg(data_dir).args(arguments);
-        command.env_clear().env("PATH", variable("PATH")).current_dir(data_dir);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().expect("the binary");
-        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        Self { child, lines }
+/// Waits for its end, and gives its exit code. These servers ended before it did.
+async fn ended(mut dev: Dev, servers: [Pid; 2]) -> Option<i32> {
+    // Waiting would close it, which may end a command as well.
+    let _stdin = dev.child.stdin.take();
+    let status = dev.child.wait().await.expect("an end");
+    for server in servers {
+        assert!(test_kill_process(server).is_err(), "{server:?} still runs");
     }
-
-    /// The lines up to the one that has this in it.
-    async fn lines_to(&mut self, last: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        while !found.last().is_some_and(|line: &String| line.contains(last)) {
-            let line = self.lines.next_line().await.expect("text");
-            found.push(line.unwrap_or_else(|| panic!("no {last} in {found:?}")));
-        }
-        found
-    }
-
-    fn send(&self, signal: Signal) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).expect("it runs");
-        kill_process(id, signal).expect("a signal");
-    }
-
-    /// Waits for its end, and gives its exit code. These servers ended before it did.
-    async fn ended(mut self, servers: [Pid; 2]) -> Option<i32> {
-        // Waiting would close it, which may end a command as well.
-        let _stdin = self.child.stdin.take();
-        let status = self.child.wait().await.expect("an end");
-        for server in servers {
-            assert!(test_kill_process(server).is_err(), "{server:?} still runs");
-        }
-        status.code()
-    }
+    status.code()
 }
 
 /// Where the services are.
@@ -102,12 +68,6 @@ impl Services {
     }
 }
 
-/// What the banner says behind this word.
-fn told<'a>(banner: &'a [String], word: &str) -> &'a str {
-    let line = banner.iter().find_map(|line| line.trim_start().strip_prefix(word));
-    line.unwrap_or_else(|| panic!("{word} in {banner:#?}")).trim_start()
-}
-
 /// What the line gives that is to be copied into a shell, or a client of ours where no curl is installed.
 async fn run(line: &str) -> Value {
     let mut shell = Command::new("sh");
@@ -127,8 +87,8 @@ async fn a_newcomer_finds_what_the_banner_promises_and_leaves_nothing_running() 
     let dir = data_dir();
     let mut lines_to_try = Vec::new();
     for signal in [Signal::TERM, Signal::INT] {
-        let mut dev = Dev::start(dir.path(), &[]);
-        let banner = dev.lines_to("Ctrl-C ends everything").await;
+        let mut dev = Dev::start(&mut Dev::command(dir.path()));
+        let banner = dev.banner().await;
         assert_eq!(told(&banner, "Services"), dir.path().join("services.env").to_string_lossy());
         let servers = Services::read(dir.path()).processes().await;
 
@@ -152,8 +112,8 @@ async fn a_newcomer_finds_what_the_banner_promises_and_leaves_nothing_running() 
         assert!(names.contains(&&json!("Stoneware mug")), "{line}: {found}");
         lines_to_try.push(line.rsplit_once(' ').expect("words").1.to_owned());
 
-        dev.send(signal);
-        assert_eq!(dev.ended(servers).await, Some(0), "{signal:?}");
+        send(&dev.child, signal);
+        assert_eq!(ended(dev, servers).await, Some(0), "{signal:?}");
     }
     assert_eq!(lines_to_try[0], lines_to_try[1], "the same shop, with the same key");
 }
@@ -162,20 +122,20 @@ async fn a_newcomer_finds_what_the_banner_promises_and_leaves_nothing_running() 
 async fn a_command_beside_the_services_is_told_where_they_are_and_when_to_end() {
     let dir = data_dir();
     let tell = "echo $DATABASE_URL $MIGRATION_DATABASE_URL $REDIS_URL ready; exec cat";
-    let mut dev = Dev::start(dir.path(), &["--", "sh", "-c", tell]);
+    let mut dev = Dev::start(Dev::command(dir.path()).args(["--", "sh", "-c", tell]));
     let told = dev.lines_to("ready").await.pop().expect("a line");
     let services = Services::read(dir.path());
     assert_eq!(told, format!("{} {} {} ready", services.app, services.owner, services.redis));
     let servers = services.processes().await;
     // As shells have it: 128 and the signal's number.
-    dev.send(Signal::TERM);
-    assert_eq!(dev.ended(servers).await, Some(128 + 15));
+    send(&dev.child, Signal::TERM);
+    assert_eq!(ended(dev, servers).await, Some(128 + 15));
 
     // And one that ends by itself, with an exit code of its own.
-    let mut dev = Dev::start(dir.path(), &["--", "sh", "-c", "echo ready; read line; exit $line"]);
+    let mut dev = Dev::start(Dev::command(dir.path()).args(["--", "sh", "-c", "echo ready; read line; exit $line"]));
     dev.lines_to("ready").await;
     let servers = services.processes().await;
     let mut stdin = dev.child.stdin.take().expect("its input");
     stdin.write_all(b"7\n").await.expect("a line");
-    assert_eq!(dev.ended(servers).await, Some(7));
+    assert_eq!(ended(dev, servers).await, Some(7));
 }

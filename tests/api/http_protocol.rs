@@ -188,10 +188,10 @@ async fn sigterm_lets_a_running_request_finish() {
     let body = json!({"query": ORDER_CREATE, "variables": {"input": order_input(&[(product, 1)])}});
     let ordering = tokio::spawn(answer(server.request(Method::POST, "/graphql", &shop.customer).json(&body)));
     let waiting = "select from pg_stat_activity where datname = current_database() and usename = 'mercato_app' and wait_event_type = 'Lock'";
-    until("the order waits", async || !text_rows(&watcher, waiting).await.is_empty()).await;
+    until("the order waits", 10, async || !text_rows(&watcher, waiting).await.is_empty()).await;
     serving.ask_to_stop();
     let address = server.url.trim_start_matches("http://").to_owned();
-    until("no new connection is accepted", async || tokio::net::TcpStream::connect(&address).await.is_err()).await;
+    until("no new connection is accepted", 10, async || tokio::net::TcpStream::connect(&address).await.is_err()).await;
     assert!(!ordering.is_finished());
     lock.rollback().await.expect("the lock is gone");
     let ordered = ordering.await.expect("no panic");

@@ -4,7 +4,6 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
 
 use mercato::config::Config;
 use mercato::services::vault;
@@ -14,6 +13,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::mfa::{challenge, enroll, verify};
+use crate::support::expect::until;
 use crate::support::shop::login;
 use crate::support::{As, TestDatabase, TestServer, answer};
 
@@ -131,14 +131,10 @@ async fn a_replaced_api_key_is_good_for_the_overlap() {
         assert!(is_good(server, &second).await && is_good(server, &shop.shopper).await);
     }
     let third = key(0).await;
-    let ended = async {
-        for who in [&shop.shopper, &second] {
-            while is_good(&server, who).await || is_good(&replica, who).await {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("what was replaced ends within seconds");
+    for who in [&shop.shopper, &second] {
+        until("what was replaced ends", 20, async || !is_good(&server, who).await && !is_good(&replica, who).await)
+            .await;
+    }
     assert!(is_good(&server, &third).await && is_good(&replica, &third).await);
     for hours in [-1, 721] {
         let refused = server.mutate(&shop.admin, rotate, json!({ "hours": hours })).await;

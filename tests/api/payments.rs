@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::database::text_rows;
+use crate::support::expect::pause;
 use crate::support::payments::Paying;
 use crate::support::shop::id;
 use crate::support::stripe::{Called, Fault};
@@ -233,7 +234,7 @@ async fn a_refund_is_not_made_again_after_days() {
     server.stripe.fail("/v1/refunds", Fault::ActThenDrop, 3);
     world.refund(&shop.merchant, &paying, Some("5.00")).await;
     while server.stripe.calls("/v1/refunds").len() < 3 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        pause().await;
     }
     server.stripe.forget_keys();
     let age = "update refunds set created_at = now() - interval '3 days'";
@@ -292,7 +293,7 @@ async fn an_order_that_is_paid_twice_gives_the_second_payment_back() {
     let second = server.stripe.make_another(&paying, shop, 1999).await;
     assert_eq!(server.stripe.confirm(&second).await, 200);
     while server.stripe.refunded(&second) == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        pause().await;
     }
     server.until_settled().await;
     assert_eq!((server.stripe.refunded(&second), server.stripe.refunded(&paying.intent)), (1999, 0));

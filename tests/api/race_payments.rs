@@ -9,6 +9,7 @@ use mercato::config::Config;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::support::expect::pause;
 use crate::support::payments::Paying;
 use crate::support::process::ServerProcess;
 use crate::support::shop::id;
@@ -115,7 +116,7 @@ async fn race_of_paying_and_expiring() {
                 server.stripe.confirm(intent.as_str().expect("an intent")).await;
             }
             while server.standing(shop, order).await.starts_with("PENDING") {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                pause().await;
             }
             order
         })

@@ -1,15 +1,14 @@
 //! The README's walk-through, run as a newcomer pastes it.
 
 use std::fs;
-use std::process::Stdio;
 
 use serde_json::{Deserializer, Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::support::TestDatabase;
 use crate::support::database::variable;
+use crate::support::process::{Dev, told};
 use crate::support::quotas::address;
 
 /// The README's blocks of code in this language that say this.
@@ -18,23 +17,15 @@ fn blocks(language: &str, what: &str) -> Vec<&'static str> {
     blocks.filter_map(|block| block.strip_prefix(language)).filter(|block| block.contains(what)).collect()
 }
 
-/// `mercato dev`, which is killed when this is dropped, and where it serves.
-async fn dev(data_dir: &TempDir) -> (Child, String) {
+/// `mercato dev` on a database of its own, and where it serves.
+async fn dev(data_dir: &TempDir) -> (Dev, String) {
     let database = TestDatabase::create().await;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mercato"));
-    command.args(["dev", "--port", "0", "--data-dir"]).arg(data_dir.path()).current_dir(data_dir).env_clear();
-    command.env("DATABASE_URL", &database.app_url).env("REDIS_URL", variable("REDIS_URL")).env("LOG_LEVEL", "off");
-    command.env("TRUSTED_PROXIES", "127.0.0.1/32");
-    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("the binary");
-    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-    while let Some(line) = lines.next_line().await.expect("text") {
-        if let Some((_, url)) = line.split_once("Health       ") {
-            // It has more to say, and ends when nobody listens.
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return (child, url.trim_end_matches("/ready").to_owned());
-        }
-    }
-    panic!("it ended before it served");
+    let mut command = Dev::command(data_dir.path());
+    command.env("DATABASE_URL", &database.app_url).env("REDIS_URL", variable("REDIS_URL"));
+    command.env("LOG_LEVEL", "off").env("TRUSTED_PROXIES", "127.0.0.1/32");
+    let mut dev = Dev::start(&mut command);
+    let url = told(&dev.banner().await, "Health").trim_end_matches("/ready").to_owned();
+    (dev, url)
 }
 
 /// What a script answers, which is JSON behind JSON. Its folder has the settings of curl.

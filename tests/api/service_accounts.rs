@@ -1,11 +1,10 @@
 //! Service accounts: what their scopes open, and when their keys end.
 
-use std::time::Duration;
-
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database::text_rows;
+use crate::support::expect::until;
 use crate::support::operations::Operation;
 use crate::support::samples::Goods;
 use crate::support::{As, Shop, TestDatabase, TestServer};
@@ -172,12 +171,7 @@ async fn keys_end_and_uses_are_noted() {
     let revoked = server.mutate(&shop.admin, REVOKE, json!({"id": account["id"]})).await;
     assert!(revoked["serviceAccount"]["revokedAt"].is_string());
     assert!(!is_good(&server).await);
-    let ended = async {
-        while is_good(&replica).await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("a revoked key ends everywhere within seconds");
+    until("a revoked key ends everywhere", 20, async || !is_good(&replica).await).await;
     assert_eq!(server.mutate(&shop.admin, REVOKE, json!({"id": account["id"]})).await, revoked, "it stays ended");
 
     let (who, _) = machine(&server, &shop, &["ORDERS_READ"]).await;

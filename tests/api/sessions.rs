@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::counter::Counter;
+use crate::support::expect::until;
 use crate::support::shop::PASSWORD;
 use crate::support::{As, Shop, TestDatabase, TestServer};
 
@@ -47,12 +48,8 @@ async fn is_let_in(server: &TestServer, who: &As) -> bool {
 
 /// Waits until another replica has seen that a token has ended.
 async fn until_locked_out(replica: &TestServer, who: &As) {
-    let ended = async {
-        while replica.graphql(who, "{ viewer { id } }", json!({})).await.outcome() == "OK" {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(15), ended).await.expect("a replica sees within seconds what has ended");
+    let is_out = async || replica.graphql(who, "{ viewer { id } }", json!({})).await.outcome() != "OK";
+    until("a replica sees what has ended", 15, is_out).await;
     assert!(!is_let_in(replica, who).await);
 }
 

@@ -111,7 +111,7 @@ impl TestDatabase {
         let superuser = self.as_superuser().await;
         let open = "select pid from pg_stat_activity
             where datname = current_database() and usename = 'mercato_app' and xact_start is not null";
-        until("no transaction is open", async || text_rows(&superuser, open).await.is_empty()).await;
+        until("no transaction is open", 5, async || text_rows(&superuser, open).await.is_empty()).await;
     }
 
     /// The invariants that every race and crash must leave standing. No rows means that all hold.

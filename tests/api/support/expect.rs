@@ -9,13 +9,18 @@ use uuid::Uuid;
 
 use super::{Answer, As, Shop, TestServer};
 
-/// Waits until something holds, which takes seconds at the most.
-pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+/// Waits until something holds, and not for longer than this.
+pub async fn until(what: &str, seconds: u64, condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
     while !condition().await {
-        assert!(Instant::now() < deadline, "{what}, within twenty seconds");
-        tokio::task::yield_now().await;
+        assert!(Instant::now() < deadline, "{what}, within {seconds} seconds");
+        pause().await;
     }
+}
+
+/// Leaves the machine to those who are waited for, between two looks at what they have done.
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
 impl Answer {

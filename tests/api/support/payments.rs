@@ -1,7 +1,5 @@
 //! Payments as tests need them: intents, and what Stripe says of them, signed.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use mercato::clients::stripe::WebhookSecrets;
 use reqwest::Method;
@@ -9,6 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::database::text_rows;
+use super::expect::pause;
 use super::shop::id;
 use super::{Answer, As, Shop, TestServer, answer};
 
@@ -122,9 +121,4 @@ impl TestServer {
             pause().await;
         }
     }
-}
-
-/// Leaves the machine to those who are waited for.
-async fn pause() {
-    tokio::time::sleep(Duration::from_millis(5)).await;
 }

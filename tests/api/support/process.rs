@@ -1,12 +1,13 @@
 //! The real binary, in a process of its own: for tests that kill it, or look at what it writes.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use super::TestServer;
@@ -29,27 +30,16 @@ impl ServerProcess {
 
     /// The same with a Stripe that is there already, which tells it of what happens from now on.
     pub async fn with_stripe(database: TestDatabase, stripe: StandIn) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mercato"))
-            .arg("serve")
-            .env("DATABASE_URL", &database.app_url)
-            .env("REDIS_URL", variable("REDIS_URL"))
-            .env("JWT_PRIVATE_KEY_FILE", variable("JWT_PRIVATE_KEY_FILE"))
-            .env("DATA_ENCRYPTION_KEY_FILE", variable("DATA_ENCRYPTION_KEY_FILE"))
-            .env("MFA_REQUIRED_FOR_ADMINS", "false")
-            .env("RATE_LIMIT_ENABLED", "false")
-            .env("STRIPE_SECRET_KEY", "sk_test")
-            .env("STRIPE_WEBHOOK_SECRET", SECRETS.join(","))
-            .env("STRIPE_API_BASE", &stripe.url)
-            .env("STRIPE_TIMEOUT_MS", "1000")
-            .env("JOBS_POLL_MS", "100")
-            .env("HOST", "127.0.0.1")
-            .env("PORT", "0")
+        let mut settings = complete(&database);
+        settings.extend([
+            ("STRIPE_API_BASE", stripe.url.clone()),
+            ("STRIPE_WEBHOOK_SECRET", SECRETS.join(",")),
+            ("STRIPE_TIMEOUT_MS", "1000".to_owned()),
+            ("JOBS_POLL_MS", "100".to_owned()),
             // Only the line that says where it serves, so that the pipe never fills.
-            .env("LOG_LEVEL", "off,mercato::cli=info")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the binary");
+            ("LOG_LEVEL", "off,mercato::cli=info".to_owned()),
+        ]);
+        let mut child = serve(&settings).stderr(Stdio::inherit()).spawn().expect("the binary");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let line = lines.next_line().await.expect("text").expect("a line about where it serves");
         let line: Value = serde_json::from_str(&line).expect("a line of JSON");
@@ -156,8 +146,7 @@ impl Serving {
     }
 
     pub fn ask_to_stop(&self) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).expect("it runs");
-        kill_process(id, Signal::TERM).expect("a signal");
+        signal(&self.child, Signal::TERM);
     }
 
     /// Its status, and what it wrote to standard output and standard error.
@@ -165,4 +154,54 @@ impl Serving {
         let status = self.child.wait().await.expect("an end");
         (status, self.output.await.expect("output"), self.errors.await.expect("errors"))
     }
+}
+
+/// `mercato dev`, which is killed when this is dropped.
+pub struct Dev {
+    pub child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Dev {
+    /// What starts it on a free port, with nothing of what the tests themselves are run with.
+    pub fn command(data_dir: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mercato"));
+        command.args(["dev", "--port", "0", "--data-dir"]).arg(data_dir).current_dir(data_dir);
+        command.env_clear().env("PATH", variable("PATH"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the binary");
+        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        Self { child, lines }
+    }
+
+    /// What it says when it serves.
+    pub async fn banner(&mut self) -> Vec<String> {
+        self.lines_to("Ctrl-C ends everything").await
+    }
+
+    /// The lines up to the one that has this in it.
+    pub async fn lines_to(&mut self, last: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        while !found.last().is_some_and(|line: &String| line.contains(last)) {
+            let line = self.lines.next_line().await.expect("text");
+            found.push(line.unwrap_or_else(|| panic!("no {last} in {found:?}")));
+        }
+        found
+    }
+}
+
+/// What the banner says behind this word.
+pub fn told<'a>(banner: &'a [String], word: &str) -> &'a str {
+    let line = banner.iter().find_map(|line| line.trim_start().strip_prefix(word));
+    line.unwrap_or_else(|| panic!("{word} in {banner:#?}")).trim_start()
+}
+
+/// Sends a signal to a process that runs.
+pub fn signal(child: &Child, signal: Signal) {
+    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).expect("it runs");
+    kill_process(id, signal).expect("a signal");
 }

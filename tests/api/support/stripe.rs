@@ -17,6 +17,7 @@ use mercato::domain::sources::SystemSources;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use super::expect::pause;
 use super::payments::{Paying, SECRETS};
 use super::{Shop, TestServer};
 
@@ -165,7 +166,7 @@ impl StandIn {
     /// Waits until every webhook has been taken, or given up.
     pub async fn until_told(&self) {
         while self.simulator.untold() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            pause().await;
         }
     }
 
