@@ -1,9 +1,10 @@
 //! Documents: which of them can be parsed safely, and what they say of the operation that is about to run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_graphql::parser::types::{Directive, ExecutableDocument, OperationDefinition, Selection, SelectionSet};
 use async_graphql::{Name, Positioned, ServerError, Value, Variables, value};
+use async_graphql_value::Value as Literal;
 
 /// How deep brackets may nest. `GraphiQL`'s introspection takes about fifteen levels.
 const MAX_NESTING: usize = 64;
@@ -90,6 +91,7 @@ const MAX_DIRECTIVES: usize = 50;
 /// How often one argument may name the same variable: each time, validation copies its value.
 const MAX_USES: usize = 10;
 
+const TWICE: &str = "gives the same argument twice";
 const TOO_REPETITIVE: &str = "names a variable more than 10 times in one argument";
 const TOO_LARGE: &str = "selects more than 2000 fields";
 const TOO_MANY_ROOTS: &str = "asks for more than 20 root fields; send several requests";
@@ -133,9 +135,7 @@ impl<'a> Expansion<'a> {
             let mut type_lists = 0;
             let (below, roots, own) = match &selection.node {
                 Selection::Field(field) => {
-                    for (_, value) in &field.node.arguments {
-                        value.node.clone().into_const_with(count_uses())?;
-                    }
+                    check_arguments(&field.node.arguments)?;
                     size.aliases += usize::from(field.node.alias.is_some());
                     type_lists = usize::from(TYPE_LISTS.contains(&field.node.name.node.as_str()));
                     (self.set(&field.node.selection_set.node, depth + 1)?, 1, check_directives(&field.node.directives)?)
@@ -184,22 +184,30 @@ impl<'a> Expansion<'a> {
     }
 }
 
-/// How many directives there are, if their arguments name no variable too often.
+/// How many directives there are, if their arguments multiply nothing.
 fn check_directives(directives: &[Positioned<Directive>]) -> Result<usize, &'static str> {
-    for (_, value) in directives.iter().flat_map(|directive| &directive.node.arguments) {
-        value.node.clone().into_const_with(count_uses())?;
+    for directive in directives {
+        check_arguments(&directive.node.arguments)?;
     }
     Ok(directives.len())
 }
 
-/// Counts the variables of one argument, until the same comes too often.
-fn count_uses() -> impl FnMut(Name) -> Result<Value, &'static str> {
-    let mut uses = HashMap::<Name, usize>::new();
-    move |name| {
-        let uses = uses.entry(name).or_default();
-        *uses += 1;
-        if *uses > MAX_USES { Err(TOO_REPETITIVE) } else { Ok(Value::Null) }
+/// Refuses what makes validation copy the values of variables again and again: it does so wherever an argument names one, and
+/// before it looks whether the same argument came already.
+fn check_arguments(arguments: &[(Positioned<Name>, Positioned<Literal>)]) -> Result<(), &'static str> {
+    let mut names = HashSet::new();
+    for (name, value) in arguments {
+        if !names.insert(&name.node) {
+            return Err(TWICE);
+        }
+        let mut uses = HashMap::<Name, usize>::new();
+        value.node.clone().into_const_with(|variable| {
+            let uses = uses.entry(variable).or_default();
+            *uses += 1;
+            if *uses > MAX_USES { Err(TOO_REPETITIVE) } else { Ok(Value::Null) }
+        })?;
     }
+    Ok(())
 }
 
 /// Whether a document asks for the schema anywhere: names that begin so are nobody else's.
@@ -261,169 +269,4 @@ pub fn missing_variable(operation: &OperationDefinition, variables: &Variables) 
 }
 
 #[cfg(test)]
-mod tests {
-    use async_graphql::parser::parse_query;
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn brackets_are_counted_wherever_the_parser_would_follow_them() {
-        for (open, close) in [("[", "]"), ("{", "}"), ("(", ")"), ("[{(", ")}]")] {
-            let nested = |levels: usize| open.repeat(levels / open.len()) + &close.repeat(levels / open.len());
-            assert_eq!(check_nesting(&nested(63)), Ok(()));
-            assert!(check_nesting(&nested(66)).is_err());
-        }
-        let deep = "[".repeat(65);
-        for hidden in [
-            format!("# {deep}\n"),
-            format!("# {deep}"),
-            format!("\" {deep} \\\" {deep} \\\\\""),
-            format!("\"\"\" \" {deep} \\\"\"\" {deep} \"\"\""),
-            format!("\"\" \"{deep}\""),
-        ] {
-            assert_eq!(check_nesting(&hidden), Ok(()), "{hidden}");
-            assert!(check_nesting(&(hidden.clone() + "\n" + &deep)).is_err(), "{hidden}");
-        }
-        for visible in
-            [format!("# \r{deep}"), format!("\"\" {deep}"), format!("\" \\\\\" {deep}"), "[ \"]\" ".repeat(65)]
-        {
-            assert!(check_nesting(&visible).is_err(), "{visible}");
-        }
-        for endless in ["\"\"\" \" [", "\"\"\"\"", "\"abc", "\"\\\""] {
-            assert_eq!(check_nesting(endless), Err("has a string without an end"), "{endless}");
-        }
-    }
-
-    #[test]
-    fn the_parser_survives_what_is_let_through() {
-        for (open, close) in [("[", "]"), ("{a:", "}"), ("[{a:", "}]")] {
-            let levels = 62 / open.replace("a:", "").len();
-            let value = format!("{}1{}", open.repeat(levels), close.repeat(levels));
-            let query = format!("{{ a(b: {value}) }}");
-            assert_eq!(check_nesting(&query), Ok(()));
-            assert!(parse_query(&query).is_ok());
-        }
-    }
-
-    #[test]
-    fn fragments_count_as_often_as_they_are_spread() {
-        let check = |query: &str| check_size(&parse_query(query).unwrap());
-        let doubling = |levels: usize, last: &str| {
-            let fragment = |i: usize| format!("fragment F{i} on Q {{ ...F{} ...F{} }} ", i + 1, i + 1);
-            format!("{{ r {{ ...F0 }} }} {} {last}", (0..levels).map(fragment).collect::<String>())
-        };
-        assert_eq!(check(&doubling(8, "fragment F8 on Q { a }")), Ok(()));
-        assert_eq!(check(&doubling(30, "fragment F30 on Q { a }")), Err(TOO_LARGE));
-        assert_eq!(check(&doubling(30, "")), Err(TOO_LARGE));
-        assert_eq!(check(&format!("{{ r {{ {} }} }}", "a ".repeat(1999))), Ok(()));
-        assert_eq!(check(&format!("{{ r {{ {} }} }}", "a ".repeat(2000))), Err(TOO_LARGE));
-        let operation = |i: usize| format!("query Q{i} {{ r {{ {} }} }} ", "a ".repeat(499));
-        let operations = |n: usize| (0..n).map(operation).collect::<Vec<_>>().concat();
-        assert_eq!((check(&operations(4)), check(&operations(5))), (Ok(()), Err(TOO_LARGE)));
-    }
-
-    #[test]
-    fn roots_aliases_and_directives_are_few() {
-        let check = |query: String| check_size(&parse_query(query).unwrap());
-        let many =
-            |n: usize, what: &str| (0..n).map(|i| what.replace('#', &i.to_string())).collect::<Vec<_>>().concat();
-        assert_eq!(check(format!("{{ {} }}", many(20, "a#: login "))), Ok(()));
-        assert_eq!(check(format!("{{ {} }}", many(21, "a#: login "))), Err(TOO_MANY_ROOTS));
-        assert_eq!(check(format!("{{ ...F }} fragment F on Q {{ {} }}", many(21, "a#: login "))), Err(TOO_MANY_ROOTS));
-        assert_eq!(check(format!("{{ ... on Q {{ {} }} a }}", many(20, "a#: login "))), Err(TOO_MANY_ROOTS));
-        assert_eq!(check(format!("{{ r {{ {} }} }}", many(100, "a#: b "))), Ok(()));
-        assert_eq!(check(format!("{{ r {{ {} }} }}", many(101, "a#: b "))), Err(TOO_MANY_ALIASES));
-        assert_eq!(check(format!("{{ r {} }}", many(50, "@skip(if: false) "))), Ok(()));
-        assert_eq!(check(format!("{{ r {} }}", many(51, "@skip(if: false) "))), Err(TOO_MANY_DIRECTIVES));
-        assert_eq!(check(format!("query {} {{ r }}", many(51, "@a "))), Err(TOO_MANY_DIRECTIVES));
-    }
-
-    #[test]
-    fn an_argument_does_not_multiply_a_variable() {
-        let check = |query: String| check_size(&parse_query(query).unwrap());
-        let list = |uses: usize| format!("[{}{}]", "$x, ".repeat(uses), "$y, ".repeat(10));
-        for query in [
-            "{ a(b: #, c: $x) }",
-            "{ a { b(c: {d: [#]}) } }",
-            "{ a } fragment F on Q { a(b: #) }",
-            "{ a @skip(if: #) }",
-            "{ ... @skip(if: #) { a } }",
-            "{ ...F @skip(if: #) } fragment F on Q { a }",
-            "query @skip(if: #) { a }",
-            "{ ...F } fragment F on Q @skip(if: #) { a }",
-        ] {
-            assert_eq!(check(query.replace('#', &list(10))), Ok(()), "{query}");
-            assert_eq!(check(query.replace('#', &list(11))), Err(TOO_REPETITIVE), "{query}");
-        }
-    }
-
-    #[test]
-    fn introspection_does_not_multiply() {
-        let check = |query: &str| check_size(&parse_query(query).unwrap());
-        assert_eq!(check("{ __schema { types { fields { args { type { inputFields { name } } } } } } }"), Ok(()));
-        let lists = "possibleTypes { interfaces { possibleTypes { name } } }";
-        assert_eq!(check(&format!("{{ __type(name: \"Node\") {{ {lists} }} }}")), Err(TOO_INTROSPECTIVE));
-        let fragments =
-            "fragment A on __Type { a: fields { type { ...B } } } fragment B on __Type { ofType { fields { name } } }";
-        assert_eq!(check(&format!("{{ __type(name: \"T\") {{ ...A }} }} {fragments}")), Ok(()));
-        assert_eq!(
-            check(&format!("{{ __type(name: \"T\") {{ interfaces {{ ...A }} }} }} {fragments}")),
-            Err(TOO_INTROSPECTIVE)
-        );
-        assert_eq!(
-            check(&format!("{{ a }} fragment C on __Type {{ interfaces {{ ...A }} }} {fragments}")),
-            Err(TOO_INTROSPECTIVE)
-        );
-    }
-
-    #[test]
-    fn fragments_do_not_spread_themselves() {
-        let check = |query: &str| check_size(&parse_query(query).unwrap());
-        assert_eq!(check("{ ...A } fragment A on Q { a { ...B } } fragment B on Q { ...A ...A }"), Err(TOO_DEEP));
-        assert_eq!(check("{ a } fragment A on Q { ... { ...A ...A } }"), Err(TOO_DEEP));
-        let chain = (0..2000).map(|i| format!("fragment F{i} on Q {{ ...F{} }} ", i + 1)).collect::<Vec<_>>().concat();
-        assert_eq!(check(&format!("{{ ...F0 }} {chain}")), Err(TOO_DEEP));
-        assert_eq!(check(&format!("{{ a }} {chain}")), Err(TOO_DEEP));
-    }
-
-    #[test]
-    fn the_schema_is_asked_for_wherever_its_fields_stand() {
-        let asks = |query: &str| asks_for_the_schema(&parse_query(query).unwrap());
-        for query in [
-            "{ __schema { types { name } } }",
-            "{ harmless: __type(name: \"Query\") { name } }",
-            "{ ... { ... on Query { __schema { types { name } } } } }",
-            "{ ...A } fragment A on Query { ...B } fragment B on Query { __type(name: \"Query\") { name } }",
-            "query A { a } query B { __schema { types { name } } }",
-            "{ a @skip(if: true) { __schema { types { name } } } }",
-        ] {
-            assert!(asks(query), "{query}");
-        }
-        assert!(!asks("{ __typename schema: a { __typename type } ...A } fragment A on Q { __typename }"));
-    }
-
-    #[test]
-    fn values_are_counted_on_all_levels() {
-        let check = |variables| check_variables(&Variables::from_json(variables));
-        assert_eq!(check(json!({"a": vec![1; 9_999]})), Ok(()));
-        assert!(check(json!({"a": vec![1; 10_000]})).is_err());
-        assert!(check(json!({"a": vec![json!({"b": [1, 2]}); 3_000]})).is_err());
-    }
-
-    #[test]
-    fn a_variable_that_may_not_be_null_needs_a_value() {
-        let check = |query: &str, variables| {
-            let document = parse_query(query).unwrap();
-            let variables = Variables::from_json(variables);
-            let operation = &document.operations.iter().next().unwrap().1.node;
-            missing_variable(operation, &variables).map(|error| error.message)
-        };
-        let expected = Some("Variable \"$n\" of required type \"[Int!]!\" was not provided.".to_owned());
-        assert_eq!(check("query ($n: [Int!]!) { a(n: $n) }", json!({})), expected);
-        assert_eq!(check("query ($n: [Int!]! = []) { a(n: $n) }", json!({"n": null})), expected);
-        assert_eq!(check("query ($n: [Int!]! = []) { a(n: $n) }", json!({})), None);
-        assert_eq!(check("query ($n: Int!) { a(n: $n) }", json!({"n": 0})), None);
-        assert_eq!(check("query ($n: Int) { a(n: $n) }", json!({"n": null})), None);
-    }
-}
+mod tests;

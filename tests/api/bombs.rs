@@ -169,14 +169,7 @@ fn texts() -> Vec<Bomb> {
                 r#""","#.repeat(100_000)
             ),
         ),
-        variables(
-            "7,000 lines of an order",
-            BUY,
-            format!(
-                r#"{{"x": {{"customerName": "x", "customerEmail": "x@example.com", "shippingAddress": {{"street": "x", "city": "x", "zip": "x", "country": "GB"}}, "items": [{}]}}}}"#,
-                vec![r#"{"productId": "0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42", "quantity": 1}"#; 7000].join(",")
-            ),
-        ),
+        variables("7,000 lines of an order", BUY, order_of(7000)),
         query("a literal list of 30,000", first(&format!("[{}]", "1,".repeat(30_000)))),
         query("a literal object of 6,000", first(&format!("{{{}}}", times(6000, "a#: 1 ")))),
         variables("variables 120 deep", by_variable, format!("{{\"x\": {}}}", nested(120, "[", "1", "]"))),
@@ -193,6 +186,19 @@ fn texts() -> Vec<Bomb> {
             "a long text 15,000 times, skipped",
             &format!("query($x: String) {{ __typename @skip(if: [{}]) }}", "$x,".repeat(15_000)),
             json!({"x": "x".repeat(900_000)}).to_string(),
+        ),
+        variables(
+            "an order 5,000 times",
+            &format!(
+                "mutation($x: OrderCreateInput!) {{ orderCreate({}) {{ order {{ id }} }} }}",
+                "input: $x, ".repeat(5000)
+            ),
+            order_of(3000),
+        ),
+        variables(
+            "a list 7,500 times, skipped",
+            &format!("query($x: [String!]) {{ viewer @skip({}) {{ id }} }}", "if: $x, ".repeat(7500)),
+            json!({"x": vec!["x"; 9000]}).to_string(),
         ),
         query("literals 60 deep", first(&nested(60, "[", "1", "]"))),
         query("literals 30,000 deep", first(&nested(30_000, "[", "1", "]"))),
@@ -216,6 +222,14 @@ fn texts() -> Vec<Bomb> {
         ("lone surrogates", format!(r#"{{"query": "{}"}}"#, r"\ud800".repeat(10_000)).into_bytes()),
         ("2 MB", vec![b' '; 2_000_000]),
     ]
+}
+
+/// The variable of an order of so many lines.
+fn order_of(lines: usize) -> String {
+    let address = json!({"street": "x", "city": "x", "zip": "x", "country": "GB"});
+    let line = json!({"productId": "0192f0c1-2b7e-7d3a-9c55-6f0d5a3b1e42", "quantity": 1});
+    let (name, email, items) = ("x", "x@example.com", vec![line; lines]);
+    json!({"x": {"customerName": name, "customerEmail": email, "shippingAddress": address, "items": items}}).to_string()
 }
 
 /// What looks dear and is cheap, or is refused by those who know more of it.
