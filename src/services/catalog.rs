@@ -75,6 +75,8 @@ struct Known {
     /// How many changes were made here, and how many of them Redis was told of.
     changes: u64,
     told: u64,
+    /// Whether somebody is trying to tell it of the others.
+    is_retried: bool,
 }
 
 impl Known {
@@ -89,7 +91,8 @@ impl Known {
     /// What is known after Redis, when it was asked, named this version and was told of so many changes. Answers may come in
     /// another order than they were given.
     fn after(self, version: Version, asked: Instant, told: u64) -> Self {
-        let told = self.told.max(told.min(self.changes));
+        let heard = told.min(self.changes);
+        let told = self.told.max(heard);
         if version < self.version {
             return Self { told, ..self };
         }
@@ -194,13 +197,23 @@ impl Catalog {
         if self.tell(tenant).await {
             return;
         }
-        let (catalog, begun) = (self.clone(), Instant::now());
-        tokio::spawn(async move {
-            let is_untold = || catalog.known.get(&tenant).is_some_and(|known| known.is_untold());
-            while begun.elapsed() < KEPT && is_untold() && !catalog.tell(tenant).await {
+        let mut is_first = false;
+        self.learn(tenant, |known| {
+            is_first = !known.is_retried;
+            Known { is_retried: true, ..known }
+        });
+        if is_first {
+            tokio::spawn(self.clone().retry(tenant));
+        }
+    }
+
+    /// Tells Redis until there is nothing left to tell, for all who could not.
+    async fn retry(self, tenant: Uuid) {
+        while self.learn(tenant, |known| Known { is_retried: known.is_untold(), ..known }).is_retried {
+            if !self.tell(tenant).await {
                 tokio::time::sleep(RETRIED).await;
             }
-        });
+        }
     }
 
     /// Tells Redis of the changes that were made here so far. False when it could not be told.
