@@ -17,9 +17,9 @@ const HANGS: Duration = Duration::from_secs(2);
 /// Whatever is longer, in bytes, is a bomb itself.
 const LARGE: usize = 100_000;
 
-/// How much more memory than before all bombs together may take, in kilobytes. They take half of it, by what the allocator gives
-/// back when; one that goes off takes gigabytes.
-const MEMORY: u64 = 128 * 1024;
+/// How much more memory than before all bombs together may take, in kilobytes. They take half of it; one that goes off takes
+/// gigabytes.
+const MEMORY: u64 = 64 * 1024;
 
 fn query(what: &'static str, text: impl AsRef<str>) -> Bomb {
     (what, json!({"query": text.as_ref()}).to_string().into_bytes())

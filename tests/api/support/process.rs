@@ -36,6 +36,8 @@ impl ServerProcess {
             ("STRIPE_WEBHOOK_SECRET", SECRETS.join(",")),
             ("STRIPE_TIMEOUT_MS", "1000".to_owned()),
             ("JOBS_POLL_MS", "100".to_owned()),
+            // So that the peak of memory is what is needed, and not what the allocator has not given back yet.
+            ("MIMALLOC_PURGE_DELAY", "0".to_owned()),
             // Only the line that says where it serves, so that the pipe never fills.
             ("LOG_LEVEL", "off,mercato::cli=info".to_owned()),
         ]);
