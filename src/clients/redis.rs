@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod documents;
 pub mod limits;
 pub mod sessions;
+
 #[cfg(test)]
 mod tests;
 

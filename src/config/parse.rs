@@ -147,16 +147,15 @@ fn origin(text: &str) -> Option<String> {
     Some(url.origin().ascii_serialization())
 }
 
+const POSTGRES_URL: &str = "like postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, with %40 for @, %3A for :, %2F for / and \
+                            %3F for ? in passwords; a part cannot be read";
+
 /// The URL of a PostgreSQL database.
 pub(super) fn postgres_url(text: &str) -> Result<SecretString, String> {
     match scheme(text) {
         Some("postgresql" | "postgres") if text.parse::<tokio_postgres::Config>().is_ok() => Ok(text.into()),
         // What is wrong may be a part of the password that was taken for something else, and is not shown.
-        Some("postgresql" | "postgres") => {
-            Err("like postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, with %40 for @, %3A \
-                                                for :, %2F for / and %3F for ? in passwords; a part cannot be read"
-                .to_owned())
-        }
+        Some("postgresql" | "postgres") => Err(POSTGRES_URL.to_owned()),
         _ => Err("a URL that starts with postgresql:// or postgres://".to_owned()),
     }
 }
@@ -179,12 +178,15 @@ pub(super) fn private_key(text: &str) -> Result<SecretString, String> {
     let text = text.replace("\\n", "\n");
     let blocks = pem::parse_many(&text).unwrap_or_default();
     let problem = if blocks.is_empty() { Some("there is no PEM") } else { blocks.iter().find_map(why_not_a_key) };
-    problem.map_or(Ok(text.into()), |problem| {
-        Err(format!(
+    match problem {
+        None => Ok(text.into()),
+        Some(problem) => Err(format!(
             "an RSA private key of 2048 bits or more in PEM, which starts with -----BEGIN PRIVATE KEY-----; {problem}"
-        ))
-    })
+        )),
+    }
 }
+
+const OF_NO_USE: &str = "this one is damaged, too short or of another kind";
 
 /// What keeps a block of PEM from signing.
 fn why_not_a_key(block: &pem::Pem) -> Option<&'static str> {
@@ -193,9 +195,9 @@ fn why_not_a_key(block: &pem::Pem) -> Option<&'static str> {
         "RSA PRIVATE KEY" => KeyPair::from_der(block.contents()),
         "ENCRYPTED PRIVATE KEY" => return Some("this one is encrypted"),
         "PUBLIC KEY" | "RSA PUBLIC KEY" | "CERTIFICATE" => return Some("this one is public"),
-        _ => return Some("this one is damaged, too short or of another kind"),
+        _ => return Some(OF_NO_USE),
     };
-    read.err().map(|_| "this one is damaged, too short or of another kind")
+    read.err().map(|_| OF_NO_USE)
 }
 
 /// Keys of 32 bytes in base64, with commas between them.

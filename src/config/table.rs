@@ -285,10 +285,16 @@ pub(super) static REQUEST_TIMEOUT_MS: Setting<Duration> =
         .what("how long an operation may take before it is given up and answered with 503; and a body to arrive")
         .default(Default::Value("30000"));
 
-pub(super) static CATALOG_CACHE_BYTES: Setting<u64> =
-    Setting::new("CATALOG_CACHE_BYTES", "BYTES", parse::number::<u64, 0, 1_000_000_000_000>)
-        .what("how much memory answers about catalogs may take, which are kept for visitors, and how much of them goes to Redis in five minutes; 0 keeps none")
-        .default(Default::Value("12582912"));
+pub(super) static CATALOG_CACHE_BYTES: Setting<u64> = Setting::new(
+    "CATALOG_CACHE_BYTES",
+    "BYTES",
+    parse::number::<u64, 0, 1_000_000_000_000>,
+)
+.what(
+    "how much memory answers about catalogs may take, which are kept for visitors, and how much of them goes to \
+             Redis in five minutes; 0 keeps none",
+)
+.default(Default::Value("12582912"));
 
 pub(super) static HEADER_TIMEOUT_MS: Setting<Duration> =
     Setting::new("HEADER_TIMEOUT_MS", "MS", parse::milliseconds::<1, 600_000>)
